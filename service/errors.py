@@ -1,0 +1,107 @@
+"""Every way a request can fail, closed and typed. It does not know HTTP's body format, Redis or torch.
+
+    RankonceError
+    ├── InvalidRequest        422  what the caller sent cannot be ranked; `field` names the part
+    │   └── InvalidJson       422  the body is not JSON at all (or not UTF-8, or nested too deeply)
+    ├── BodyTooLarge          413  the body is longer than the limit
+    ├── UnsupportedMediaType  415  the body is not application/json
+    ├── NotFound              404  no such member history, model or path
+    ├── Overloaded            429  no permit was free: retry after `retry_after_seconds`
+    ├── DeadlineExceeded      504  the answer would have come too late
+    ├── Unavailable           503  something the request needs is not there now
+    │   ├── StoreUnavailable  503  the history store did not answer in time, or refused
+    │   ├── HistoryDamaged    503  a member's log holds foreign, truncated or misaligned bytes
+    │   └── ModelUnavailable  503  no ranker is loaded for the surface
+    └── InferenceFailed       500  the ranker raised, or gave a score that is not finite
+
+`STATUS` maps each class to its status; `code` is stable and is what a caller should branch on.
+"""
+
+from __future__ import annotations
+
+
+class RankonceError(Exception):
+    """Base of all. `detail` is for the caller: never a stack, a secret or a member id."""
+
+    code = "internal"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequest(RankonceError):
+    """`field` is a JSON path such as `candidates[3].bid`."""
+
+    code = "invalid_request"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class InvalidJson(InvalidRequest):
+    code = "invalid_json"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("body", detail)
+
+
+class BodyTooLarge(RankonceError):
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(RankonceError):
+    code = "unsupported_media_type"
+
+
+class NotFound(RankonceError):
+    code = "not_found"
+
+
+class Overloaded(RankonceError):
+    code = "overloaded"
+
+    def __init__(self, detail: str, retry_after_seconds: float) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceeded(RankonceError):
+    code = "deadline_exceeded"
+
+
+class Unavailable(RankonceError):
+    code = "unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    code = "store_unavailable"
+
+
+class HistoryDamaged(Unavailable):
+    code = "history_damaged"
+
+
+class ModelUnavailable(Unavailable):
+    code = "model_unavailable"
+
+
+class InferenceFailed(RankonceError):
+    code = "inference_failed"
+
+
+STATUS: dict[type[RankonceError], int] = {
+    InvalidRequest: 422,
+    InvalidJson: 422,
+    BodyTooLarge: 413,
+    UnsupportedMediaType: 415,
+    NotFound: 404,
+    Overloaded: 429,
+    DeadlineExceeded: 504,
+    Unavailable: 503,
+    StoreUnavailable: 503,
+    HistoryDamaged: 503,
+    ModelUnavailable: 503,
+    InferenceFailed: 500,
+}

@@ -1,0 +1,51 @@
+"""Settings: every knob of the service, read once from `RANKER_*` variables. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Mode = Literal["amortized", "non_amortized"]
+
+
+class Settings(BaseSettings):
+    """Frozen. Each field's description is its documentation; its variable is `RANKER_` + the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="RANKER_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    model_repository: Path = Field(Path("var/models"), description="folder of <name>/<version>/ bundles")
+    redis_url: SecretStr | None = Field(None, description="redis:// or rediss:// or unix://; unset: an embedded server")
+    namespace: str = Field("rankonce", pattern=r"^[a-z0-9_-]+$", description="prefix of every Redis key")
+    history_ttl_seconds: int | None = Field(None, ge=1, description="a log unused for so long is forgotten")
+    store_timeout_ms: float = Field(100.0, gt=0, description="longest that one history lookup may take")
+    on_history_failure: Literal["degraded", "unavailable"] = Field(
+        "degraded", description="store down or log damaged: rank as a cold start, flagged, or answer 503"
+    )
+    default_mode: Mode = Field("amortized", description="inference mode of a request that names none")
+    inference_threads: int = Field(
+        default_factory=lambda: max(1, len(os.sched_getaffinity(0))), ge=1, description="threads that run the ranker"
+    )
+    intra_op_threads: int = Field(1, ge=1, description="cores one inference may use")
+    microbatch_size: int = Field(2048, ge=1, description="most candidates scored in one pass over an encoded history")
+    non_amortized_chunk: int = Field(8, ge=1, description="candidates per pass in the non-amortized mode")
+    max_candidates: int = Field(16384, ge=1, description="most candidates a request may carry, whatever the manifest")
+    amortized_permits: int = Field(64, ge=1, description="amortized requests in flight; more are shed")
+    non_amortized_permits: int = Field(4, ge=1, description="non-amortized requests in flight; more are shed")
+    amortized_deadline_ms: float = Field(1000.0, gt=0, description="longest an amortized request may take")
+    non_amortized_deadline_ms: float = Field(30000.0, gt=0, description="longest a non-amortized request may take")
+    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="longest request body")
+    encoded_cache_bytes: int = Field(256 * 1024 * 1024, ge=0, description="encoded histories kept; 0 keeps none")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return url

@@ -1,0 +1,30 @@
+"""StageClock: where one request's time goes. It does not know who reads it (a header, a histogram, a span)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+Stage = Literal["history", "assemble", "encode", "score", "order"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+class StageClock:
+    """Seconds per stage, each measured once, also when the stage raises. Request-lifetime; not thread-safe."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[Stage, float] = {}
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - start
+
+    def server_timing(self) -> str:
+        """The `Server-Timing` header's value: stages in the order they ran, durations in milliseconds."""
+        return ", ".join(f"{name};dur={seconds * 1e3:.3f}" for name, seconds in self.seconds.items())
