@@ -18,6 +18,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -232,7 +233,7 @@ def read_items(directory: Path, manifest: Manifest) -> ItemTable:
         arrays = load_file(directory / ITEMS_FILE)
         offsets = arrays["id_offsets"]
         text = arrays["id_bytes"].tobytes()
-        ids = tuple(text[a:b].decode() for a, b in zip(offsets[:-1], offsets[1:], strict=True))
+        ids = tuple(text[a:b].decode() for a, b in pairwise(offsets))
         table = ItemTable(ids, arrays["embeddings"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise BundleError(ITEMS_FILE, f"cannot be read: {error}") from error
