@@ -29,7 +29,11 @@ class Candidate(Struct, forbid_unknown_fields=True):
 
 
 class RankRequest(Struct, forbid_unknown_fields=True):
-    """Rank `candidates` for `member_id`. Without `request_time` the service's clock is used."""
+    """Rank `candidates` for `member_id`. Without `request_time` the service's clock is used.
+
+    `reuse_encoding: false` encodes the history anew although an encoding of it is kept: what a fair comparison of the
+    modes needs. `logits: true` adds the ranker's own numbers, before calibration, to each candidate.
+    """
 
     member_id: MemberId
     surface: Surface
@@ -42,6 +46,8 @@ class RankRequest(Struct, forbid_unknown_fields=True):
     explain: Annotated[int, Meta(ge=1, le=100, description="name so many actions that drew each candidate")] | None = (
         None
     )
+    reuse_encoding: Annotated[bool, Meta(description="false: encode the history anew, even if a kept one fits")] = True
+    logits: Annotated[bool, Meta(description="answer the uncalibrated logits as well")] = False
 
 
 class AttendedAction(Struct):
@@ -63,6 +69,7 @@ class RankedCandidate(Struct, omit_defaults=True):
     predictions: dict[str, float]
     unknown_item: bool = False
     explanation: list[AttendedAction] | UnsetType = UNSET
+    logits: Annotated[dict[str, float], Meta(description="task → logit, where asked for")] | UnsetType = UNSET
 
 
 class ModelRef(Struct):
