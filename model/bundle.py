@@ -153,6 +153,12 @@ class ItemTable:
         if not np.isfinite(self.embeddings).all():
             raise ValueError("embeddings must be finite")
 
+    def fingerprint(self) -> str:
+        """The embedding version: equal tables, and only those, share it. Histories are namespaced by it."""
+        digest = hashlib.sha256("\0".join(self.ids).encode())
+        digest.update(np.ascontiguousarray(self.embeddings).tobytes())
+        return digest.hexdigest()[:12]
+
 
 class GoldenCase(NamedTuple):
     """One request's arrays and the logits they must give. No batch axis.
@@ -193,7 +199,7 @@ def write_bundle(
     try:
         shutil.copyfile(ranker, building / RANKER_FILE)
         _write_items(building / ITEMS_FILE, items)
-        (building / GOLDEN_FILE).write_text(json.dumps([_case_to_json(case) for case in golden]))
+        save_golden(building / GOLDEN_FILE, golden)
         files = {name: sha256(building / name) for name in (RANKER_FILE, ITEMS_FILE, GOLDEN_FILE)}
         manifest = manifest.model_copy(update={"files": files})
         (building / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2))
@@ -246,10 +252,19 @@ def read_items(directory: Path, manifest: Manifest) -> ItemTable:
 
 def read_golden(directory: Path) -> list[GoldenCase]:
     """Read `golden.json`. Raises BundleError."""
+    return load_golden(directory / GOLDEN_FILE)
+
+
+def load_golden(path: Path) -> list[GoldenCase]:
+    """Read cases that `save_golden` wrote. Raises BundleError."""
     try:
-        return [_case_from_json(case) for case in json.loads((directory / GOLDEN_FILE).read_bytes())]
+        return [_case_from_json(case) for case in json.loads(path.read_bytes())]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(GOLDEN_FILE, f"cannot be read: {error}") from error
+        raise BundleError(path.name, f"cannot be read: {error}") from error
+
+
+def save_golden(path: Path, cases: Sequence[GoldenCase]) -> None:
+    path.write_text(json.dumps([_case_to_json(case) for case in cases]))
 
 
 def check_golden(case: GoldenCase, logits: NDArray[np.float32], tolerance: float) -> None:

@@ -1,0 +1,89 @@
+"""The export's proof, run as `python -m model.check BUNDLE PROBES` in a process that cannot import the ranker's code.
+
+What loads here loads anywhere: the TorchScript file stands alone. It must give the eager ranker's logits for the
+golden cases and for probes at other shapes, and the same logits with the history encoded once and encoded again for
+every candidate. It does not know how a ranker is built.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.bundle import (
+    RANKER_FILE,
+    BundleError,
+    GoldenCase,
+    check_golden,
+    load_golden,
+    read_golden,
+    read_manifest,
+    verify,
+)
+
+PARITY_TOLERANCE = 1e-5
+"""Amortized against non-amortized, relative to max(1, |logit|), fp32."""
+
+
+class _NoRanker(MetaPathFinder):
+    """Refuses the modules that define the ranker, so that nothing can quietly fall back on them."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        if fullname in ("model.ranker", "model.layers", "model.heads"):
+            raise ImportError(f"{fullname} must not be needed to run a bundle")
+
+
+def replay(ranker: Any, case: GoldenCase) -> NDArray[np.float32]:
+    """Logits [C, K] f32 of one case in one pass. Works on an eager and on a TorchScript ranker."""
+    return _logits(ranker, case, slice(None))
+
+
+def replay_non_amortized(ranker: Any, case: GoldenCase) -> NDArray[np.float32]:
+    """The same with the history encoded again for every candidate."""
+    count = len(case.candidates)
+    return np.concatenate([_logits(ranker, case, slice(index, index + 1)) for index in range(count)])
+
+
+def check(bundle: Path, probes: list[GoldenCase]) -> None:
+    """Raise BundleError unless the bundle's ranker does what its cases say."""
+    manifest = read_manifest(bundle)
+    verify(bundle, manifest)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        ranker = torch.jit.load(str(bundle / RANKER_FILE))  # type: ignore[no-untyped-call]
+    for case in [*read_golden(bundle), *probes]:
+        amortized = replay(ranker, case)
+        check_golden(case, amortized, manifest.golden_tolerance)
+        check_golden(case._replace(logits=amortized), replay_non_amortized(ranker, case), PARITY_TOLERANCE)
+
+
+def _logits(ranker: Any, case: GoldenCase, chosen: slice) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        logits = ranker(
+            torch.from_numpy(case.embeddings)[None],
+            torch.from_numpy(case.actions)[None],
+            torch.from_numpy(case.timestamps)[None],
+            torch.ones(1, len(case.actions), dtype=torch.bool),
+            torch.from_numpy(case.candidates[chosen])[None],
+            torch.from_numpy(case.features[chosen])[None],
+            torch.from_numpy(case.context)[None],
+            torch.from_numpy(case.meta)[None],
+            torch.tensor([case.request_time]),
+        )
+    result: NDArray[np.float32] = logits[0].numpy()
+    return result
+
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, _NoRanker())
+    try:
+        check(Path(sys.argv[1]), load_golden(Path(sys.argv[2])))
+    except BundleError as error:
+        sys.exit(str(error))

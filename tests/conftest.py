@@ -1,0 +1,96 @@
+"""Fixtures that every layer's tests share: a real model repository, exported as a trained one would be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.bundle import Calibration, Feature, ItemTable, Manifest, Surface, Task
+from model.config import RankerConfig
+from model.export import export_bundle
+from model.ranker import Ranker
+
+ITEMS = 50
+"""Known items of the repository's table: `item-1` … `item-50`."""
+
+SURFACES: dict[Surface, tuple[tuple[Task, ...], tuple[Feature, ...]]] = {
+    "feed": (
+        (Task(name="click"), Task(name="like", weight=2.0)),
+        (Feature(name="age", default=0.5), Feature(name="ctr")),
+    ),
+    "ads": (
+        (Task(name="click", calibration=Calibration(scale=0.9, offset=-0.3)),),
+        (Feature(name="ctr", default=0.1),),
+    ),
+}
+ACTIONS = ("view", "click", "like")
+CONTEXT = (Feature(name="hour", default=12.0),)
+
+
+@pytest.fixture(scope="session")
+def items() -> ItemTable:
+    """Fifty items with random float16 embeddings, 16 wide, and the unknown row."""
+    embeddings = np.random.default_rng(7).standard_normal((ITEMS + 1, 16)).astype(np.float16)
+    return ItemTable(("", *(f"item-{i}" for i in range(1, ITEMS + 1))), embeddings)
+
+
+@pytest.fixture(scope="session")
+def config() -> Callable[[Surface], RankerConfig]:
+    """The config of a surface's tiny ranker: T_max 24, slack 6, two layers of width 16."""
+
+    def build(surface: Surface) -> RankerConfig:
+        tasks, features = SURFACES[surface]
+        return RankerConfig(
+            actions=len(ACTIONS),
+            tasks=len(tasks),
+            features=len(features),
+            context=len(CONTEXT),
+            embedding_dim=16,
+            heads=2,
+            ffn_dim=32,
+            max_history=24,
+            slack=6,
+            meta_dim=4,
+            head_dim=16,
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def export(items: ItemTable, config: Callable[[Surface], RankerConfig]) -> Callable[[Path, Surface, int], Manifest]:
+    """Export a ranker with random weights of `seed` as the bundle that the path names."""
+
+    def build(directory: Path, surface: Surface, seed: int = 0) -> Manifest:
+        tasks, features = SURFACES[surface]
+        torch.manual_seed(seed)
+        ranker = Ranker(config(surface))
+        for parameter in ranker.parameters():  # large enough that a wrong score cannot hide in the tolerance
+            torch.nn.init.normal_(parameter, std=0.3)
+        return export_bundle(
+            directory,
+            ranker,
+            config(surface),
+            items,
+            surface=surface,
+            tasks=tasks,
+            actions=ACTIONS,
+            features=features,
+            context=CONTEXT,
+            max_candidates=1000,
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory, export: Callable[[Path, Surface, int], Manifest]) -> Path:
+    """A model repository with `feed/1` and `ads/1`, sharing one item table. Read-only: copy it to change it."""
+    root = tmp_path_factory.mktemp("models")
+    export(root / "feed" / "1", "feed", 1)
+    export(root / "ads" / "1", "ads", 2)
+    return root
