@@ -1,0 +1,65 @@
+"""An export is proven before it gets its place, or leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.bundle import BundleError, ItemTable, Manifest, Surface, Task, read_golden, read_manifest, verify
+from model.check import replay
+from model.config import RankerConfig
+from model.export import export_bundle
+from model.ranker import Ranker
+
+
+def test_an_exported_bundle_is_complete_and_replays(repository: Path) -> None:
+    """Every file matches the manifest, and a freshly loaded artifact gives the golden logits."""
+    bundle = repository / "ads" / "1"
+    manifest = read_manifest(bundle)
+    verify(bundle, manifest)
+    artifact = torch.jit.load(bundle / "ranker.pt")
+
+    assert manifest.torch_version == torch.__version__.split("+")[0]
+    for case in read_golden(bundle):
+        assert np.abs(replay(artifact, case) - case.logits).max() <= 1e-5
+
+
+def test_a_mismatch_fails_the_export_and_leaves_nothing(
+    tmp_path: Path, items: ItemTable, config: Callable[[Surface], RankerConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the exported file does not give the ranker's logits, the error says so and no bundle appears."""
+    real = torch.jit.script
+
+    def script_other_weights(ranker: Ranker) -> object:
+        """The real scripting, of a ranker whose weights were changed on the way."""
+        changed = Ranker(config("feed"))
+        changed.load_state_dict(ranker.state_dict())
+        with torch.no_grad():
+            changed.head.logits.bias.add_(1.0)
+        return real(changed.eval())
+
+    monkeypatch.setattr(torch.jit, "script", script_other_weights)
+    with pytest.raises(BundleError, match="golden logits differ"):
+        export_bundle(
+            tmp_path / "feed" / "1",
+            Ranker(config("feed")),
+            config("feed"),
+            items,
+            surface="feed",
+            tasks=(Task(name="click"), Task(name="like")),
+            actions=("view", "click", "like"),
+        )
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_version_is_refused_before_any_work(
+    repository: Path, export: Callable[[Path, Surface, int], Manifest]
+) -> None:
+    """Versions are immutable: exporting over one is an error."""
+    with pytest.raises(BundleError, match="exists already"):
+        export(repository / "feed" / "1", "feed", 1)
