@@ -1,0 +1,245 @@
+"""The OpenAPI document, built from the wire types: paths, schemas and examples that work. It does not know FastAPI.
+
+The examples are data, not prose: a test sends each to a running service and checks the answer against the schema.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from service.errors import STATUS
+from service.problems import MEDIA_TYPE, TITLES, TYPE_PREFIX
+from service.schemas import (
+    EventsRequest,
+    EventsResponse,
+    Health,
+    HistoryResponse,
+    Problem,
+    RankRequest,
+    RankResponse,
+)
+
+_TYPES = (RankRequest, RankResponse, EventsRequest, EventsResponse, HistoryResponse, Health, Problem)
+_DESCRIPTION = """\
+Ranks feed and ads candidates for a member with a deep ranker over the member's recent actions. The history is encoded
+once and every candidate attends to it (`amortized`); the same scores can be computed the slow way (`non_amortized`).
+
+Bodies are strict: unknown fields are refused, `true` is not a number, NaN and numbers beyond float64 are not JSON.
+Every error is `application/problem+json` with a stable `code`.
+"""
+
+
+class Vocabulary(NamedTuple):
+    """What the examples are made of: actions and (three) item ids that the loaded bundles know."""
+
+    actions: tuple[str, ...] = ("view",)
+    items: tuple[str, ...] = ("50", "172", "181")
+
+
+def rank_examples(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
+    items = vocabulary.items
+    feed = {"member_id": "42", "surface": "feed", "candidates": [{"id": item} for item in items]}
+    bids = [{"id": item, "bid": bid} for item, bid in zip(items, (0.35, 1.2, 0.8), strict=False)]
+    ads = {"member_id": "42", "surface": "ads", "candidates": bids, "limit": 1}
+    return {
+        "feed": {"summary": "Rank items of the feed", "value": feed},
+        "ads": {"summary": "The best ad by expected revenue", "value": ads},
+        "comparison": {
+            "summary": "The feed request the slow way, with its logits",
+            "value": {**feed, "mode": "non_amortized", "logits": True},
+        },
+    }
+
+
+def events_examples(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
+    event = {"item_id": vocabulary.items[0], "action": vocabulary.actions[0], "timestamp": 893286639000}
+    return {"one": {"summary": "A member did something", "value": {"member_id": "42", "events": [event]}}}
+
+
+_RANK_PROBLEMS = (413, 415, 422, 429, 500, 503, 504)
+_REQUEST_ID = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": "Names the request in answers, logs and errors; made up where it is missing or not plain.",
+    "schema": {"type": "string", "maxLength": 128, "pattern": "^[A-Za-z0-9._:-]+$"},
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A batch repeated under its key within 24 hours is stored once and gets the first answer again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_MEMBER_ID = {
+    "name": "member_id",
+    "in": "path",
+    "required": True,
+    "description": "Any text, percent-encoded.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+}
+
+
+def document(version: str, vocabulary: Vocabulary | None = None) -> dict[str, Any]:
+    """The whole document; with the loaded bundles' vocabulary its examples are ones that they accept."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "rankonce",
+            "version": version,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [
+            {"name": "ranking", "description": "Order candidates for a member"},
+            {"name": "members", "description": "What a member did: append, inspect, erase"},
+            {"name": "operation", "description": "Health, readiness, metrics"},
+        ],
+        "paths": _paths(vocabulary or Vocabulary()),
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    _, schemas = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+    return dict(sorted(schemas.items()))
+
+
+def _paths(vocabulary: Vocabulary) -> dict[str, Any]:
+    return {
+        "/v1/rank": {
+            "post": {
+                "operationId": "rank",
+                "tags": ["ranking"],
+                "summary": "Rank candidates",
+                "description": (
+                    "Candidates are ids of the bundle's item table; an `embedding` overrides it, and an unknown id is "
+                    "ranked as the learned unknown item and flagged. A feed is ordered by the weighted sum of the "
+                    "tasks' probabilities, ads by 1000 · bid · click probability. `Server-Timing` tells the stages."
+                ),
+                "parameters": [_REQUEST_ID],
+                "requestBody": _body("RankRequest", rank_examples(vocabulary)),
+                "responses": {"200": _json("RankResponse", "The candidates, best first"), **_problems(*_RANK_PROBLEMS)},
+            }
+        },
+        "/v1/events": {
+            "post": {
+                "operationId": "appendEvents",
+                "tags": ["members"],
+                "summary": "Append actions to a member's history",
+                "description": "A ranking that starts after the answer sees them.",
+                "parameters": [_IDEMPOTENCY_KEY, _REQUEST_ID],
+                "requestBody": _body("EventsRequest", events_examples(vocabulary)),
+                "responses": {
+                    "200": _json("EventsResponse", "Stored"),
+                    **_problems(413, 415, 422, 500, 503),
+                },
+            }
+        },
+        "/v1/members/{member_id}/history": {
+            "get": {
+                "operationId": "history",
+                "tags": ["members"],
+                "summary": "Inspect a member's stored history",
+                "parameters": [_MEMBER_ID, _REQUEST_ID],
+                "responses": {
+                    "200": _json("HistoryResponse", "The stored log, oldest action first; empty for a new member"),
+                    **_problems(422, 500, 503),
+                },
+            },
+            "delete": {
+                "operationId": "eraseHistory",
+                "tags": ["members"],
+                "summary": "Erase a member's history",
+                "parameters": [_MEMBER_ID, _REQUEST_ID],
+                "responses": {
+                    "204": {"description": "Nothing is stored of this member any more"},
+                    **_problems(422, 500, 503),
+                },
+            },
+        },
+        "/healthz": {
+            "get": {
+                "operationId": "alive",
+                "tags": ["operation"],
+                "summary": "Is the process alive?",
+                "responses": {"200": _json("Health", "Yes")},
+            }
+        },
+        "/readyz": {
+            "get": {
+                "operationId": "ready",
+                "tags": ["operation"],
+                "summary": "Should requests be sent here?",
+                "description": "Bundles loaded and warmed, history store reachable, not draining.",
+                "responses": {"200": _json("Health", "Yes"), "503": _json("Health", "Not now; `checks` says why")},
+            }
+        },
+        "/metrics": {
+            "get": {
+                "operationId": "metrics",
+                "tags": ["operation"],
+                "summary": "Prometheus or OpenMetrics text, by the Accept header",
+                "responses": {
+                    "200": {
+                        "description": "All metrics",
+                        "content": {
+                            "text/plain": {"schema": {"type": "string"}},
+                            "application/openmetrics-text": {"schema": {"type": "string"}},
+                        },
+                    }
+                },
+            }
+        },
+    }
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _body(name: str, examples: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": _ref(name), "examples": examples}}}
+
+
+def _json(name: str, description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": _ref(name)}}}
+
+
+def _problems(*statuses: int) -> dict[str, Any]:
+    """One answer a status, with an example for each code that it may carry."""
+    codes: dict[int, list[str]] = {500: ["internal"]}
+    for error, status in STATUS.items():
+        codes.setdefault(status, []).append(error.code)
+    return {
+        str(status): {
+            "description": "; ".join(TITLES[code] for code in codes[status]),
+            **({"headers": {"Retry-After": _RETRY_AFTER}} if status in (429, 503) else {}),
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": _ref("Problem"),
+                    "examples": {code: {"value": _example(code, status)} for code in codes[status]},
+                }
+            },
+        }
+        for status in statuses
+    }
+
+
+_RETRY_AFTER = {"description": "whole seconds to wait", "schema": {"type": "integer", "minimum": 1}}
+
+
+def _example(code: str, status: int) -> dict[str, Any]:
+    problem: dict[str, Any] = {
+        "type": TYPE_PREFIX + code,
+        "title": TITLES[code],
+        "status": status,
+        "code": code,
+        "detail": "…",
+        "request_id": "5f0c3a52a1f64a6b",
+    }
+    if code == "invalid_request":
+        problem |= {"field": "candidates[3].bid", "detail": "Expected `float` >= 0.0"}
+    if code == "invalid_json":
+        problem |= {"field": "body", "detail": "JSON is malformed: trailing characters (byte 62)"}
+    return problem

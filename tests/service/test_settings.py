@@ -1,0 +1,66 @@
+"""Settings: read once from RANKER_* variables, checked, described."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defaults of these tests are the code's, not those of the machine."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("RANKER_")]:
+        monkeypatch.delenv(name)
+
+
+def test_every_field_says_what_it_does() -> None:
+    """The descriptions are the documentation."""
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_variables_carry_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`RANKER_` + the field's name in capitals sets it."""
+    monkeypatch.setenv("RANKER_PORT", "9001")
+    monkeypatch.setenv("RANKER_MODEL_REPOSITORY", "/models")
+
+    settings = Settings()
+
+    assert (settings.port, settings.model_repository) == (9001, Path("/models"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", 70000),
+        ("redis_url", "http://host"),
+        ("default_mode", "fast"),
+        ("on_history_failure", "ignore"),
+        ("inference_threads", 0),
+        ("store_timeout_ms", 0),
+        ("max_body_bytes", 10),
+        ("colour", "red"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name: str, value: object) -> None:
+    """The message names the setting."""
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{name: value})
+
+
+def test_settings_do_not_change() -> None:
+    """What was checked at the start holds until the end."""
+    with pytest.raises(ValidationError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_the_redis_password_is_not_shown() -> None:
+    """Settings may be logged."""
+    settings = Settings(redis_url="redis://:hunter2@host:6379")
+
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump_json()}"
