@@ -7,8 +7,8 @@ A bundle is `<root>/<name>/<version>/` with four files:
     golden.json         inputs and their logits, replayed by whoever loads the ranker
     manifest.json       everything else, and the sha256 of the three others
 
-This package writes, reads and verifies those files, and is all that the service imports of model/. It does not know torch,
-HTTP, Redis, or how a ranker is trained.
+This package writes, reads and verifies those files, and is all that the service imports of model/. It does not
+know torch, HTTP, Redis, or how a ranker is trained.
 """
 
 from model.bundle.directory import verify, versions, write_bundle
