@@ -1,0 +1,178 @@
+"""RankingService: one ranking request, from permit to answer. Reads as the algorithm.
+
+    permit → history → inputs → encode once → score every candidate → order → answer
+
+It does not know tensors, HTTP, Redis or Prometheus: each has a part of its own, given to the constructor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from service.admission import Admission
+from service.answers import Answer, explain, rank_candidates
+from service.codec import HistoryVersion
+from service.encoded import Cached, EncodedHistory, EncodedHistoryCache, EncodedKey
+from service.histories import HistoryStore
+from service.inputs import CandidateArrays, candidate_arrays
+from service.lookups import HistoryLookup, Lookup
+from service.models import LoadedModel, Scored
+from service.observation import RankObservation, RankObserver
+from service.schemas import HistoryInfo, Mode, ModelRef, RankRequest, RankResponse, Surface
+from service.settings import Settings
+from service.stages import StageClock
+
+_COLD_START = ("", HistoryVersion(0, 0))  # every member without a history has the same encoding
+
+
+class Models(Protocol):
+    def get(self, surface: Surface) -> LoadedModel:
+        """The model that answers for `surface` now. Raises ModelUnavailable."""
+        ...
+
+
+class Ranking(NamedTuple):
+    """The answer, and where its time went."""
+
+    response: RankResponse
+    clock: StageClock
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class RankingService:
+    """Both inference modes. Event-loop only; the ranker's work happens wherever the ranker awaits it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models,
+        stores: Mapping[str, HistoryStore],
+        encoded: EncodedHistoryCache,
+        admission: Admission,
+        observer: RankObserver,
+        now_ms: Callable[[], int] = _now_ms,
+    ) -> None:
+        self._settings = settings
+        self._models = models
+        self._histories = HistoryLookup(stores, settings.on_history_failure)
+        self._encoded = encoded
+        self._admission = admission
+        self._observer = observer
+        self._now_ms = now_ms
+
+    async def rank(self, request: RankRequest, request_id: str) -> Ranking:
+        """Rank the request's candidates. Raises only RankonceError (and cancellation)."""
+        mode = request.mode or self._settings.default_mode
+        seen = RankObservation(request.surface, mode, len(request.candidates))
+        try:
+            async with self._admission.admit(mode):
+                response = await self._answer(request, request_id, mode, seen)
+            seen.succeed()
+            return Ranking(response, seen.clock)
+        except BaseException as error:
+            seen.fail(error)
+            raise
+        finally:
+            seen.end()
+            self._observer.ranked(seen)
+
+    async def _answer(self, request: RankRequest, request_id: str, mode: Mode, seen: RankObservation) -> RankResponse:
+        model = self._models.get(request.surface)
+        seen.model_version = model.manifest.version
+        kept = self._kept(request, mode, model)
+
+        with seen.clock.stage("history"):
+            lookup = await self._histories.read(model, request.member_id, kept.version if kept else None)
+        seen.lookup = lookup.result
+        seen.history_length = _length(lookup, kept)
+
+        with seen.clock.stage("assemble"):
+            candidates = candidate_arrays(
+                request, model.manifest, model.items, self._now_ms(), self._settings.max_candidates
+            )
+
+        if mode == "amortized":
+            with seen.clock.stage("encode"):
+                encoded = await self._encode(request, model, lookup, kept, seen)
+            with seen.clock.stage("score"):
+                scored = await model.ranker.score_candidates(encoded, candidates)
+            seen.inference_seconds = scored.seconds + (encoded.seconds if seen.encoding == "computed" else 0.0)
+        else:
+            encoded = None
+            with seen.clock.stage("score"):
+                scored = await self._score_non_amortized(model, lookup, candidates)
+            seen.inference_seconds = scored.seconds
+
+        with seen.clock.stage("order"):
+            answer = rank_candidates(request, model.manifest, candidates, scored.logits)
+        if request.explain is not None:
+            await self._explain(request.explain, model, lookup, encoded, candidates, answer)
+
+        return RankResponse(
+            request_id=request_id,
+            model=ModelRef(model.manifest.name, model.manifest.version),
+            mode=mode,
+            history=HistoryInfo(seen.history_length, lookup.source),
+            ranked=answer.ranked,
+        )
+
+    def _kept(self, request: RankRequest, mode: Mode, model: LoadedModel) -> Cached | None:
+        """An encoding that would save reading the history, if the store confirms its version.
+
+        Held from here on, so that an eviction meanwhile does not matter. An explanation needs the actions themselves.
+        """
+        if mode == "non_amortized" or not request.reuse_encoding or request.explain is not None:
+            return None
+        return self._encoded.lookup(model.identity, request.member_id)
+
+    async def _encode(
+        self, request: RankRequest, model: LoadedModel, lookup: Lookup, kept: Cached | None, seen: RankObservation
+    ) -> EncodedHistory:
+        if lookup.arrays is None:
+            assert kept is not None, "only a kept encoding can be unchanged"
+            seen.encoding = "cached"
+            self._encoded.hit(model.identity, request.member_id)
+            return kept.encoded
+        encode = partial(model.ranker.encode_history, lookup.arrays)
+        if not request.reuse_encoding:
+            seen.encoding = "computed"
+            return await encode()
+        if lookup.result == "absent":  # what is left of an erased member
+            self._encoded.forget(model.identity, request.member_id)
+        member, version = (request.member_id, lookup.version) if lookup.arrays.length else _COLD_START
+        encoded, seen.encoding = await self._encoded.get(EncodedKey(model.identity, member, version), encode)
+        return encoded
+
+    async def _score_non_amortized(self, model: LoadedModel, lookup: Lookup, candidates: CandidateArrays) -> Scored:
+        assert lookup.arrays is not None, "the non-amortized mode always reads the history"
+        return await model.ranker.score_non_amortized(lookup.arrays, candidates)
+
+    async def _explain(
+        self,
+        count: int,
+        model: LoadedModel,
+        lookup: Lookup,
+        encoded: EncodedHistory | None,
+        candidates: CandidateArrays,
+        answer: Answer,
+    ) -> None:
+        """Add the explanations. The non-amortized mode has no encoded history: one is made, for this alone."""
+        assert lookup.arrays is not None, "an explanation always reads the history"
+        assert lookup.history is not None
+        if encoded is None:
+            encoded = await model.ranker.encode_history(lookup.arrays)
+        attention = await model.ranker.explain(encoded, candidates.chosen(answer.chosen))
+        explain(answer.ranked, attention, count, lookup.history, model.manifest, model.items)
+
+
+def _length(lookup: Lookup, kept: Cached | None) -> int:
+    if lookup.history is not None:
+        return lookup.history.length
+    assert kept is not None, "only a kept encoding can be unchanged"
+    return kept.encoded.length

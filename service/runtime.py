@@ -1,0 +1,309 @@
+"""TorchScriptRanker: a bundle's artifact, verified, loaded, warmed and run on a pool of threads. The only torch file.
+
+TorchScript calls release the GIL, so one process with several inference threads uses every core and shares one cache
+of encoded histories. This module does not know requests, members, Redis or what a logit is worth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import logging
+import re
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.bundle import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    RANKER_FILE,
+    BundleError,
+    GoldenCase,
+    Manifest,
+    check_golden,
+    load_golden,
+    read_items,
+    read_manifest,
+    verify,
+)
+from service.encoded import EncodedHistory
+from service.errors import InferenceFailed
+from service.inputs import CandidateArrays, HistoryArrays
+from service.items import Items
+from service.models import LoadedModel, Scored
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+WARM_UP_RUNS = 3
+"""TorchScript profiles a method's first run and specialises it in the second: from the third on it is itself."""
+
+
+class InferencePool:
+    """Threads that run the ranker, each in inference mode with its own number of intra-op threads.
+
+    Both are properties of a thread, not of the process, and so are set in every worker.
+    """
+
+    def __init__(self, threads: int, intra_op_threads: int) -> None:
+        self._intra_op_threads = intra_op_threads
+        self._modes: list[torch.inference_mode] = []
+        self._executor = ThreadPoolExecutor(threads, "inference", initializer=self._enter)
+        ready = threading.Barrier(threads)  # all threads exist before the first request needs one
+        for started in [self._executor.submit(ready.wait) for _ in range(threads)]:
+            started.result()
+
+    def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
+        """Run on a free thread. Cancelling the future drops work that no thread has begun."""
+        return asyncio.wrap_future(self._executor.submit(function, *args, **kwargs))
+
+    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run on a free thread and block until it is done: for loading, never on the event loop."""
+        started: Future[R] = self._executor.submit(function, *args, **kwargs)
+        return started.result()
+
+    def close(self) -> None:
+        """Drop what has not begun and wait for what has."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _enter(self) -> None:
+        torch.set_num_threads(self._intra_op_threads)
+        mode = torch.inference_mode()
+        mode.__enter__()
+        self._modes.append(mode)  # left only by the thread's end
+
+
+class Chunking(NamedTuple):
+    """microbatch: most candidates in one pass over an encoded history · non_amortized: candidates per full pass."""
+
+    microbatch: int
+    non_amortized: int
+
+
+def load_model(directory: Path, pool: InferencePool, settings: Settings) -> LoadedModel:
+    """Verify, load, replay and warm the bundle at `directory`; blocks. Raises BundleError naming the file at fault."""
+    manifest = read_manifest(directory)
+    _refuse_newer_torch(manifest)
+    verify(directory, manifest)
+    items = Items(read_items(directory, manifest))
+    chunking = Chunking(settings.microbatch_size, settings.non_amortized_chunk)
+    ranker = TorchScriptRanker(_load_artifact(directory, manifest), manifest, pool, chunking)
+    for case in load_golden(directory / GOLDEN_FILE):
+        pool.run(ranker.replay, case)
+    pool.run(ranker.warm_up)
+    return LoadedModel(manifest, items, ranker)
+
+
+class TorchScriptRanker:
+    """The `Ranker` of a bundle. Methods are safe to call from many tasks at once: the artifact keeps no state."""
+
+    def __init__(self, artifact: Any, manifest: Manifest, pool: InferencePool, chunking: Chunking) -> None:
+        self._artifact = artifact
+        self._manifest = manifest
+        self._pool = pool
+        self._chunking = chunking
+
+    def encode_history(self, history: HistoryArrays) -> asyncio.Future[EncodedHistory]:
+        return self._pool.submit(self._encode, history)
+
+    def score_candidates(self, encoded: EncodedHistory, candidates: CandidateArrays) -> asyncio.Future[Scored]:
+        return self._stoppable(self._score, encoded, candidates)
+
+    def score_non_amortized(self, history: HistoryArrays, candidates: CandidateArrays) -> asyncio.Future[Scored]:
+        return self._stoppable(self._score_each, history, candidates)
+
+    def explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> asyncio.Future[NDArray[np.float32]]:
+        return self._pool.submit(self._explain, encoded, candidates)
+
+    def replay(self, case: GoldenCase) -> None:
+        """Raise BundleError unless both modes give a golden case's logits. Blocks; runs on a pool thread."""
+        history = HistoryArrays(case.embeddings, case.actions, case.timestamps)
+        candidates = CandidateArrays.blank(self._manifest, len(case.candidates))._replace(
+            embeddings=case.candidates,
+            features=case.features,
+            context=case.context,
+            meta=case.meta,
+            request_time=case.request_time,
+        )
+        never = threading.Event()
+        try:
+            amortized = self._score(self._encode(history), candidates, never).logits
+            non_amortized = self._score_each(history, candidates, never).logits
+        except InferenceFailed as error:
+            raise BundleError(RANKER_FILE, f"fails on a golden case: {error.__cause__ or error.detail}") from error
+        check_golden(case, amortized, self._manifest.golden_tolerance)
+        check_golden(case, non_amortized, self._manifest.golden_tolerance)
+
+    def warm_up(self) -> None:
+        """Run every class of shapes until TorchScript has specialised for it. Blocks; runs on a pool thread."""
+        longest, limit = self._manifest.max_history, self._manifest.max_candidates
+        never = threading.Event()
+        for length in sorted({0, 1, longest // 2, longest}):
+            history = HistoryArrays.blank(self._manifest, length)
+            for count in sorted({1, min(limit, 256), min(limit, self._chunking.microbatch)}):
+                candidates = CandidateArrays.blank(self._manifest, count)
+                for _ in range(WARM_UP_RUNS):
+                    self._score(self._encode(history), candidates, never)
+            for count in {1, min(limit, self._chunking.non_amortized)}:
+                candidates = CandidateArrays.blank(self._manifest, count)
+                for _ in range(WARM_UP_RUNS):
+                    self._score_each(history, candidates, never)
+
+    def _stoppable(self, function: Callable[..., Scored], *args: Any) -> asyncio.Future[Scored]:
+        """Submit work that looks, between two passes, whether its caller is still there."""
+        stop = threading.Event()
+        future = self._pool.submit(function, *args, stop)
+        future.add_done_callback(lambda done: stop.set() if done.cancelled() else None)
+        return future
+
+    def _encode(self, history: HistoryArrays) -> EncodedHistory:
+        start = time.perf_counter()
+        with _failing_typed():
+            tensors = self._artifact.encode_history(*_history_tensors(history))
+        nbytes = sum({storage.data_ptr(): storage.nbytes() for storage in _storages(tensors)}.values())
+        return EncodedHistory(tensors, history.length, nbytes, time.perf_counter() - start)
+
+    def _score(self, encoded: EncodedHistory, candidates: CandidateArrays, stop: threading.Event) -> Scored:
+        start = time.perf_counter()
+        logits = self._blank_logits(candidates)
+        context, meta, request_time = _request_tensors(candidates)
+        for part in _slices(candidates.size, self._chunking.microbatch, stop):
+            with _failing_typed():
+                scored = self._artifact.score_candidates(
+                    encoded.tensors,
+                    torch.from_numpy(candidates.embeddings[part])[None],  # [1, c, D]
+                    torch.from_numpy(candidates.features[part])[None],  # [1, c, F]
+                    context,
+                    meta,
+                    request_time,
+                )
+                logits[part] = scored[0].numpy()
+        return Scored(_finite(logits), time.perf_counter() - start)
+
+    def _score_each(self, history: HistoryArrays, candidates: CandidateArrays, stop: threading.Event) -> Scored:
+        """A batch of requests with one candidate each: the history is repeated (expanded, not copied)."""
+        start = time.perf_counter()
+        logits = self._blank_logits(candidates)
+        request = _request_tensors(candidates)
+        tensors = _history_tensors(history)
+        for part in _slices(candidates.size, self._chunking.non_amortized, stop):
+            count = part.stop - part.start
+            with _failing_typed():
+                scored = self._artifact(
+                    *(_repeated(tensor, count) for tensor in tensors),
+                    torch.from_numpy(candidates.embeddings[part])[:, None],  # [c, 1, D]
+                    torch.from_numpy(candidates.features[part])[:, None],  # [c, 1, F]
+                    *(_repeated(tensor, count) for tensor in request),
+                )
+                logits[part] = scored[:, 0].numpy()
+        return Scored(_finite(logits), time.perf_counter() - start)
+
+    def _explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> NDArray[np.float32]:
+        with _failing_typed():
+            attention = self._artifact.explain_candidates(
+                encoded.tensors, torch.from_numpy(candidates.embeddings)[None], _request_tensors(candidates)[2]
+            )
+            result: NDArray[np.float32] = attention[0].numpy()
+        return _finite(result)
+
+    def _blank_logits(self, candidates: CandidateArrays) -> NDArray[np.float32]:
+        return np.empty((candidates.size, len(self._manifest.tasks)), dtype=np.float32)
+
+
+class _failing_typed:  # noqa: N801 - reads as what it does; a class, since contextmanager costs more than the pass
+    """Turns whatever the artifact raises into InferenceFailed; the text goes to the log, not to the caller."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, Exception):
+            log.error("the ranker raised", exc_info=error)
+            raise InferenceFailed("the ranker failed on this request") from error
+
+
+def _slices(count: int, size: int, stop: threading.Event) -> Iterator[slice]:
+    for start in range(0, count, size):
+        if stop.is_set():  # nobody reads the result any more, whatever it is
+            raise InferenceFailed("the request was given up")
+        yield slice(start, min(start + size, count))
+
+
+def _finite(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(array).all():
+        log.error("the ranker gave a number that is not finite")
+        raise InferenceFailed("the ranker gave a score that is not finite")
+    return array
+
+
+def _history_tensors(history: HistoryArrays) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """[1, T, D] f32, [1, T] i64, [1, T] i64 and the mask [1, T] bool, all real."""
+    return (
+        torch.from_numpy(history.embeddings)[None],
+        torch.from_numpy(history.actions)[None],
+        torch.from_numpy(history.timestamps)[None],
+        torch.ones(1, history.length, dtype=torch.bool),
+    )
+
+
+def _request_tensors(candidates: CandidateArrays) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """context [1, G] f32, meta [1, M] f32, request_time [1] i64."""
+    return (
+        torch.from_numpy(candidates.context)[None],
+        torch.from_numpy(candidates.meta)[None],
+        torch.tensor([candidates.request_time]),
+    )
+
+
+def _repeated(tensor: torch.Tensor, count: int) -> torch.Tensor:
+    """[1, …] → [count, …] over the same memory."""
+    return tensor.expand(count, *tensor.shape[1:])
+
+
+def _storages(value: Any) -> Iterator[torch.UntypedStorage]:
+    """The storages behind an artifact's tuples and lists of tensors: a view holds the whole of its storage."""
+    if isinstance(value, torch.Tensor):
+        yield value.untyped_storage()
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _storages(part)
+
+
+def _refuse_newer_torch(manifest: Manifest) -> None:
+    """TorchScript promises to read files of older releases, not of newer ones. Patch releases do not matter."""
+    exported = re.match(r"(\d+)\.(\d+)", manifest.torch_version)
+    running = re.match(r"(\d+)\.(\d+)", torch.__version__)
+    assert running is not None
+    if exported is None:
+        raise BundleError(MANIFEST_FILE, f"torch_version {manifest.torch_version!r} is not a version")
+    if tuple(map(int, exported.groups())) > tuple(map(int, running.groups())):
+        raise BundleError(MANIFEST_FILE, f"needs torch {manifest.torch_version} or newer, this is {torch.__version__}")
+
+
+def _load_artifact(directory: Path, manifest: Manifest) -> Any:
+    """Load and freeze `ranker.pt`. The bytes that are hashed are the bytes that are loaded."""
+    data = (directory / RANKER_FILE).read_bytes()
+    if hashlib.sha256(data).hexdigest() != manifest.files.get(RANKER_FILE):
+        raise BundleError(RANKER_FILE, "changed while it was being loaded")
+    methods = ["encode_history", "score_candidates", "explain_candidates"]
+    methods += ["extend_history"] if manifest.extendable else []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        try:
+            artifact = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            return torch.jit.freeze(artifact, preserved_attrs=methods)
+        except Exception as error:  # torch raises RuntimeError, AttributeError and more for a file it cannot use
+            raise BundleError(RANKER_FILE, f"cannot be loaded: {error}") from error
