@@ -1,0 +1,1 @@
+"""Data sets: one file for each, all of them giving one `base.Dataset`."""
