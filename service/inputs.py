@@ -210,7 +210,7 @@ def _weights(weights: Mapping[str, float] | None, manifest: Manifest) -> NDArray
         _refuse_unknown(weights, (task.name for task in manifest.tasks), "weights")
     given = weights or {}
     result = [float(given.get(task.name, task.weight)) for task in manifest.tasks]
-    if not math.isfinite(math.fsum(map(abs, result)) if all(map(math.isfinite, result)) else math.inf):
+    if not math.isfinite(sum(map(abs, result))):
         raise InvalidRequest("weights", "must be finite, and so must their sum")
     return np.array(result)
 

@@ -1,0 +1,371 @@
+"""TorchScriptRanker on real artifacts: parity, isolation, refusal of bad bundles, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.bundle import BundleError, Manifest, read_manifest, sha256
+from service.encoded import EncodedHistory
+from service.errors import InferenceFailed
+from service.inputs import CandidateArrays, HistoryArrays
+from service.models import LoadedModel
+from service.runtime import Chunking, InferencePool, TorchScriptRanker, load_model
+from service.settings import Settings
+
+SETTINGS = Settings(microbatch_size=16, non_amortized_chunk=4)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[InferencePool]:
+    pool = InferencePool(threads=2, intra_op_threads=1)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def model(repository: Path, pool: InferencePool) -> LoadedModel:
+    """The feed bundle, with microbatches of 16 and non-amortized chunks of 4."""
+    return load_model(repository / "feed" / "1", pool, SETTINGS)
+
+
+@pytest.fixture
+def bundle(repository: Path, tmp_path: Path) -> Path:
+    """A copy of the feed bundle, to damage."""
+    return shutil.copytree(repository / "feed" / "1", tmp_path / "feed" / "1")
+
+
+def history(model: LoadedModel, length: int, seed: int = 0) -> HistoryArrays:
+    rng = np.random.default_rng(seed)
+    return HistoryArrays(
+        model.items.embeddings[rng.integers(0, len(model.items), length)],
+        rng.integers(0, len(model.manifest.actions), length),
+        1_700_000_000_000 + np.cumsum(rng.integers(0, 3_600_000, length)),
+    )
+
+
+def candidates(model: LoadedModel, size: int, seed: int = 1) -> CandidateArrays:
+    rng = np.random.default_rng(seed)
+    manifest = model.manifest
+    return CandidateArrays.blank(manifest, size)._replace(
+        embeddings=model.items.embeddings[rng.integers(0, len(model.items), size)],
+        features=rng.standard_normal((size, len(manifest.features)), dtype=np.float32),
+        context=rng.standard_normal(len(manifest.context), dtype=np.float32),
+        meta=rng.standard_normal(manifest.meta_dim, dtype=np.float32),
+        request_time=1_800_000_000_000,
+    )
+
+
+def assert_same(logits: np.ndarray, expected: np.ndarray) -> None:
+    """|Δ| ≤ 1e-5 · max(1, |logit|), the house's meaning of parity."""
+    assert logits.shape == expected.shape
+    assert np.all(np.abs(logits - expected) <= 1e-5 * np.maximum(1.0, np.abs(expected)))
+
+
+SHAPES = [(0, 1), (0, 17), (1, 1), (1, 5), (7, 16), (13, 33), (24, 50)]
+
+
+@pytest.mark.parametrize(("length", "size"), SHAPES)
+async def test_both_modes_and_microbatches_give_the_same_logits(model: LoadedModel, length: int, size: int) -> None:
+    """Amortized in microbatches, amortized in one pass, and non-amortized in chunks, at odd shapes and T = 0."""
+    ranker = model.ranker
+    assert isinstance(ranker, TorchScriptRanker)
+    whole = TorchScriptRanker(ranker._artifact, model.manifest, ranker._pool, Chunking(1000, 1000))
+    past, those = history(model, length), candidates(model, size)
+
+    split = await ranker.score_candidates(await ranker.encode_history(past), those)
+    one_pass = await whole.score_candidates(await whole.encode_history(past), those)
+    each = await ranker.score_non_amortized(past, those)
+
+    assert split.logits.dtype == np.float32
+    assert split.logits.shape == (size, len(model.manifest.tasks))
+    assert_same(split.logits, one_pass.logits)
+    assert_same(each.logits, one_pass.logits)
+
+
+async def test_a_candidate_is_scored_alike_in_any_company_and_order(model: LoadedModel) -> None:
+    """Candidate isolation, across microbatch borders too."""
+    encoded = await model.ranker.encode_history(history(model, 11))
+    those = candidates(model, 40)
+    shuffled = np.random.default_rng(5).permutation(40)
+
+    together = (await model.ranker.score_candidates(encoded, those)).logits
+    reordered = (await model.ranker.score_candidates(encoded, those.chosen(shuffled))).logits
+    alone = (await model.ranker.score_candidates(encoded, those.chosen(np.array([37])))).logits
+
+    assert_same(reordered, together[shuffled])
+    assert_same(alone, together[[37]])
+
+
+async def test_scores_depend_on_the_history(model: LoadedModel) -> None:
+    """Two members with different pasts get different logits: parity is not the parity of a constant."""
+    those = candidates(model, 5)
+
+    logits = [
+        (await model.ranker.score_candidates(await model.ranker.encode_history(history(model, 9, seed)), those)).logits
+        for seed in (1, 2)
+    ]
+
+    assert np.abs(logits[0] - logits[1]).max() > 1e-2
+
+
+async def test_an_encoded_history_says_what_it_holds_and_costs(model: LoadedModel) -> None:
+    """Length in actions, bytes of all its storages, seconds of work; a value that can be used again."""
+    encoded = await model.ranker.encode_history(history(model, 10))
+
+    manifest = model.manifest
+    assert encoded.length == 10
+    assert encoded.nbytes >= manifest.layers * 2 * 11 * manifest.embedding_dim * 4
+    assert encoded.seconds > 0.0
+    those = candidates(model, 3)
+    first = await model.ranker.score_candidates(encoded, those)
+    second = await model.ranker.score_candidates(encoded, those)
+    np.testing.assert_array_equal(first.logits, second.logits)
+    assert first.seconds > 0.0
+
+
+async def test_explanations_are_shares_of_attention(model: LoadedModel) -> None:
+    """[C, T], none negative, a candidate's shares at most 1; none at all for a cold start."""
+    those = candidates(model, 3)
+
+    attention = await model.ranker.explain(await model.ranker.encode_history(history(model, 10)), those)
+    cold = await model.ranker.explain(await model.ranker.encode_history(history(model, 0)), those)
+
+    assert attention.shape == (3, 10)
+    assert attention.min() >= 0.0
+    assert attention.sum(axis=1).max() <= 1.0 + 1e-5
+    assert cold.shape == (3, 0)
+
+
+async def test_every_thread_is_in_inference_mode_with_its_own_intra_op_threads() -> None:
+    """Both are thread-local: set once for the process they would not reach the workers."""
+    pool = InferencePool(threads=3, intra_op_threads=1)
+    together = threading.Barrier(3)
+
+    def look() -> tuple[bool, int, int]:
+        together.wait(timeout=30)
+        return torch.is_inference_mode_enabled(), torch.get_num_threads(), threading.get_ident()
+
+    seen = await asyncio.gather(*(pool.submit(look) for _ in range(3)))
+    pool.close()
+
+    assert [(mode, threads) for mode, threads, _ in seen] == [(True, 1)] * 3
+    assert len({ident for _, _, ident in seen}) == 3
+
+
+async def test_work_that_no_thread_has_begun_is_dropped_when_its_caller_leaves() -> None:
+    """Behind a busy thread, a cancelled request costs nothing."""
+    pool = InferencePool(threads=1, intra_op_threads=1)
+    busy = threading.Event()
+    ran: list[str] = []
+    first = pool.submit(busy.wait)
+    second = pool.submit(ran.append, "second")
+    third = pool.submit(ran.append, "third")
+
+    second.cancel()
+    busy.set()
+    await asyncio.gather(first, third)
+    pool.close()
+
+    assert ran == ["third"]
+
+
+class CountingArtifact:
+    """Counts its passes and holds each until `go`."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.entered = threading.Event()
+        self.go = threading.Event()
+
+    def _logits(self, rows: int) -> torch.Tensor:
+        self.passes += 1
+        self.entered.set()
+        self.go.wait(timeout=30)
+        return torch.zeros(rows, 1, 2)
+
+    def __call__(self, embeddings: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        return self._logits(len(embeddings))
+
+    def score_candidates(self, _: object, rows: torch.Tensor, *__: torch.Tensor) -> torch.Tensor:
+        return self._logits(rows.shape[1])[:, 0][None]
+
+
+@pytest.mark.parametrize("mode", ["amortized", "non_amortized"])
+async def test_a_cancelled_request_stops_between_two_passes(model: LoadedModel, pool: InferencePool, mode: str) -> None:
+    """Ten passes were due; after the cancellation the one under way is the last."""
+    artifact = CountingArtifact()
+    ranker = TorchScriptRanker(artifact, model.manifest, pool, Chunking(4, 4))
+    those = candidates(model, 40)
+    future = (
+        ranker.score_candidates(EncodedHistory((), 3, 0, 0.0), those)
+        if mode == "amortized"
+        else ranker.score_non_amortized(history(model, 3), those)
+    )
+    await asyncio.to_thread(artifact.entered.wait, 30)
+
+    future.cancel()
+    await asyncio.sleep(0)  # the future's callbacks run
+    artifact.go.set()
+    await asyncio.gather(*(pool.submit(time.sleep, 0.01) for _ in range(2)))  # both threads are free again
+
+    assert artifact.passes == 1
+
+
+class BrokenArtifact:
+    """Raises from every method, with a text that must stay in the log."""
+
+    def __call__(self, *_: object) -> Any:
+        raise RuntimeError("secret internals")
+
+    encode_history = score_candidates = explain_candidates = __call__
+
+
+async def test_an_artifact_that_raises_fails_typed_and_tells_only_the_log(
+    model: LoadedModel, pool: InferencePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller learns that the ranker failed, the log learns why."""
+    ranker = TorchScriptRanker(BrokenArtifact(), model.manifest, pool, Chunking(4, 4))
+    past, those = history(model, 3), candidates(model, 3)
+    encoded = EncodedHistory((), 3, 0, 0.0)
+
+    for call in (
+        lambda: ranker.encode_history(past),
+        lambda: ranker.score_candidates(encoded, those),
+        lambda: ranker.score_non_amortized(past, those),
+        lambda: ranker.explain(encoded, those),
+    ):
+        with pytest.raises(InferenceFailed) as failed:
+            await call()
+        assert "secret" not in failed.value.detail
+
+    assert "secret internals" in caplog.text
+
+
+async def test_a_score_that_is_not_finite_fails_the_request(model: LoadedModel, pool: InferencePool) -> None:
+    """NaN from one candidate's inputs is caught before anything is ordered, in both modes."""
+    ranker = model.ranker
+    those = candidates(model, 20)
+    those.features[18, 0] = np.nan
+    past = history(model, 3)
+
+    with pytest.raises(InferenceFailed):
+        await ranker.score_candidates(await ranker.encode_history(past), those)
+    with pytest.raises(InferenceFailed):
+        await ranker.score_non_amortized(past, those)
+
+
+# --- bundles that must not be served
+
+
+def rewrite_manifest(bundle: Path, **changes: Any) -> None:
+    fields = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**fields, **changes}))
+
+
+def refusal(bundle: Path, pool: InferencePool) -> BundleError:
+    with pytest.raises(BundleError) as refused:
+        load_model(bundle, pool, SETTINGS)
+    return refused.value
+
+
+@pytest.mark.parametrize("file", ["ranker.pt", "items.safetensors", "golden.json"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "missing"])
+def test_a_tampered_half_written_or_missing_file_is_refused_by_name(
+    bundle: Path, pool: InferencePool, file: str, how: str
+) -> None:
+    """Whatever happened to a file, the message says which one."""
+    data = bytearray((bundle / file).read_bytes())
+    data[len(data) // 2] ^= 1
+    if how == "missing":
+        (bundle / file).unlink()
+    else:
+        (bundle / file).write_bytes(data if how == "flipped" else data[: len(data) // 2])
+
+    assert refusal(bundle, pool).file == file
+
+
+def test_a_manifest_that_is_damaged_or_missing_is_refused(bundle: Path, pool: InferencePool) -> None:
+    """Half a manifest is none."""
+    text = (bundle / "manifest.json").read_text()
+    (bundle / "manifest.json").write_text(text[: len(text) // 2])
+    assert refusal(bundle, pool).file == "manifest.json"
+
+    (bundle / "manifest.json").unlink()
+    assert refusal(bundle, pool).file == "manifest.json"
+
+
+@pytest.mark.parametrize("version", ["999.0.0", f"{torch.__version__.split('.')[0]}.999.0", "unknown"])
+def test_a_bundle_of_a_newer_torch_is_refused(bundle: Path, pool: InferencePool, version: str) -> None:
+    """A newer minor may write what this one reads wrongly."""
+    rewrite_manifest(bundle, torch_version=version)
+
+    refused = refusal(bundle, pool)
+
+    assert refused.file == "manifest.json"
+    assert "torch" in refused.reason
+
+
+def test_an_older_torch_and_a_newer_patch_are_accepted(bundle: Path, pool: InferencePool) -> None:
+    """Only the minor version counts."""
+    major, minor = torch.__version__.split(".")[:2]
+    rewrite_manifest(bundle, torch_version=f"{major}.{minor}.999")
+    assert load_model(bundle, pool, SETTINGS)
+
+    rewrite_manifest(bundle, torch_version="1.13.1")
+    assert load_model(bundle, pool, SETTINGS)
+
+
+def test_a_ranker_that_misses_its_golden_logits_is_refused(bundle: Path, pool: InferencePool) -> None:
+    """Intact files, another answer: the manifest's hashes alone would let it pass."""
+    golden = json.loads((bundle / "golden.json").read_text())
+    golden[-1]["logits"]["values"][0] += 0.01
+    (bundle / "golden.json").write_text(json.dumps(golden))
+    hashes = read_manifest(bundle).files
+    rewrite_manifest(bundle, files={**hashes, "golden.json": sha256(bundle / "golden.json")})
+
+    refused = refusal(bundle, pool)
+
+    assert refused.file == "ranker.pt"
+    assert "golden" in refused.reason
+
+
+def test_a_ranker_with_nan_weights_is_refused(bundle: Path, pool: InferencePool) -> None:
+    """It fails its golden cases at load, before any request could."""
+    artifact = torch.jit.load(str(bundle / "ranker.pt"))
+    with torch.no_grad():
+        for parameter in artifact.parameters():
+            parameter.fill_(float("nan"))
+    torch.jit.save(artifact, str(bundle / "ranker.pt"))
+    hashes = read_manifest(bundle).files
+    rewrite_manifest(bundle, files={**hashes, "ranker.pt": sha256(bundle / "ranker.pt")})
+
+    assert refusal(bundle, pool).file == "ranker.pt"
+
+
+def test_a_file_that_is_no_torchscript_is_refused(bundle: Path, pool: InferencePool) -> None:
+    """The hash may match and the file still be something else, a pickle for one."""
+    torch.save({"not": "a ranker"}, bundle / "ranker.pt")
+    hashes = read_manifest(bundle).files
+    rewrite_manifest(bundle, files={**hashes, "ranker.pt": sha256(bundle / "ranker.pt")})
+
+    assert refusal(bundle, pool).file == "ranker.pt"
+
+
+def test_an_ads_bundle_loads_beside_the_feed(
+    export: Callable[[Path, str, int], Manifest], tmp_path: Path, pool: InferencePool
+) -> None:
+    """One pool runs the rankers of both surfaces."""
+    export(tmp_path / "ads" / "3", "ads", 3)
+
+    assert load_model(tmp_path / "ads" / "3", pool, SETTINGS).manifest.surface == "ads"
