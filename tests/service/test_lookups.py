@@ -1,0 +1,122 @@
+"""HistoryLookup: what the store's answer, or its failure, means for a request."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.bundle import read_items, read_manifest
+from service.codec import HistoryVersion, encode_records
+from service.errors import HistoryDamaged, StoreUnavailable
+from service.items import Items
+from service.lookups import HistoryLookup
+from service.models import LoadedModel
+from tests.fakes import FailingStore, FakeRanker
+
+
+@pytest.fixture
+def model(repository: Path) -> LoadedModel:
+    manifest = read_manifest(repository / "feed" / "1")
+    return LoadedModel(manifest, Items(read_items(repository / "feed" / "1", manifest)), FakeRanker())
+
+
+@pytest.fixture
+async def store(model: LoadedModel) -> FailingStore:
+    """One member, bob, with 30 actions: more than the window of 24 holds."""
+    store = FailingStore(model.manifest.embedding_dim, model.manifest.max_history)
+    rows = np.arange(1, 31)
+    await store.append("bob", encode_records(rows, rows % 3, rows, model.items.embeddings16[rows]), None)
+    return store
+
+
+@pytest.fixture
+def lookup(model: LoadedModel, store: FailingStore) -> HistoryLookup:
+    return HistoryLookup({model.manifest.embedding_version: store}, "degraded")
+
+
+async def test_a_history_is_found_as_the_window_of_its_bundle(lookup: HistoryLookup, model: LoadedModel) -> None:
+    """30 actions, T_max 24, slack 6: the window starts at the sixth."""
+    found = await lookup.read(model, "bob", None)
+
+    assert (found.result, found.source) == ("found", "store")
+    assert found.version.total == 30
+    assert found.arrays is not None
+    assert found.arrays.timestamps.tolist() == list(range(7, 31))
+
+
+async def test_a_member_without_a_history_is_a_cold_start(lookup: HistoryLookup, model: LoadedModel) -> None:
+    """An empty history, not an error."""
+    found = await lookup.read(model, "nobody", None)
+
+    assert (found.result, found.source) == ("absent", "cold_start")
+    assert found.arrays is not None
+    assert found.arrays.length == 0
+
+
+async def test_a_known_version_saves_the_transfer(lookup: HistoryLookup, model: LoadedModel) -> None:
+    """Nothing is decoded when the caller's version is the log's; anything else is read."""
+    known = (await lookup.read(model, "bob", None)).version
+
+    assert (await lookup.read(model, "bob", known)).result == "unchanged"
+    assert (await lookup.read(model, "bob", known)).arrays is None
+    assert (await lookup.read(model, "bob", HistoryVersion(known.incarnation, 29))).result == "found"
+    assert (await lookup.read(model, "bob", HistoryVersion(known.incarnation + 1, 30))).result == "found"
+
+
+@pytest.mark.parametrize(
+    ("error", "result"), [(StoreUnavailable("down"), "unavailable"), (HistoryDamaged("bad"), "damaged")]
+)
+async def test_a_failed_read_is_a_cold_start_that_says_so_or_an_error(
+    lookup: HistoryLookup, store: FailingStore, model: LoadedModel, error: Exception, result: str
+) -> None:
+    """By one setting; and never an older history, even if the caller has one."""
+    known = (await lookup.read(model, "bob", None)).version
+    store.error = error
+
+    found = await lookup.read(model, "bob", known)
+
+    assert (found.result, found.source) == (result, "degraded")
+    assert found.arrays is not None
+    assert found.arrays.length == 0
+    strict = HistoryLookup({model.manifest.embedding_version: store}, "unavailable")
+    with pytest.raises(type(error)):
+        await strict.read(model, "bob", None)
+
+
+async def test_foreign_bytes_in_a_members_log_are_damage(
+    lookup: HistoryLookup, store: FailingStore, model: LoadedModel
+) -> None:
+    """From the store's codec up: a misaligned log is not read."""
+    store.logs["bob"] += b"xyz"
+
+    assert (await lookup.read(model, "bob", None)).result == "damaged"
+
+
+async def test_damage_is_logged_once_a_member_who_stays_anonymous(
+    lookup: HistoryLookup, store: FailingStore, model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two members, many reads, two lines, no member id."""
+    for member_id in ("bob-smith", "eve-jones"):
+        store.logs[member_id] = b"foreign"
+        for _ in range(3):
+            await lookup.read(model, member_id, None)
+
+    assert len(caplog.records) == 2
+    assert "bob" not in caplog.text
+    assert "eve" not in caplog.text
+
+
+async def test_an_outage_is_logged_when_it_begins(
+    lookup: HistoryLookup, store: FailingStore, model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for each outage, however many requests meet it."""
+    caplog.set_level(logging.WARNING)
+    for error in (StoreUnavailable("down"), None, StoreUnavailable("down again")):
+        store.error = error
+        for _ in range(3):
+            await lookup.read(model, "bob", None)
+
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
