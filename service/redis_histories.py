@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from service.codec import (
     HistoryVersion,
@@ -52,7 +53,7 @@ def connect_url(url: str, timeout_seconds: float) -> RedisClient:
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=MAX_CONNECTIONS,
-            timeout=timeout_seconds,  # for a free connection
+            timeout=None,  # for a free connection: the budget of the whole call bounds it
             socket_timeout=timeout_seconds,
             socket_connect_timeout=timeout_seconds,
             retry=Retry(NoBackoff(), 0),
@@ -94,7 +95,6 @@ class RedisHistoryStore:
         self._prefix = pack_prefix(embedding_dim)
         self._read, self._append = _Script("read.lua"), _Script("append.lua")
         self._client = connect(url, self._timeout_seconds)
-        self._calls: set[asyncio.Task[Any]] = set()
 
     async def get(self, member_id: str, window: Window, known: HistoryVersion | None = None) -> MemberHistory | None:
         incarnation, total = (known.incarnation.to_bytes(8, "little"), known.total) if known else (b"", 0)
@@ -131,16 +131,12 @@ class RedisHistoryStore:
         await self._call(self._client.execute_command("PING"))
 
     async def close(self) -> None:
-        """Let calls in flight end (each is bounded by the timeouts), then close the connections."""
-        if self._calls:
-            await asyncio.wait(self._calls)
         await self._client.aclose()
 
     def key(self, member_id: str) -> bytes:
-        """The member's log. `{member}` is the hash tag; braces of the member's own are escaped, so that it ends where
-        the member does and no member's keys can be another's."""
-        if "%" in member_id or "{" in member_id or "}" in member_id:
-            member_id = member_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+        """The member's log. `{member}` is the hash tag; a brace of the member's own is escaped, so that the tag ends
+        where the member does and no member's keys can be another's."""
+        member_id = member_id.replace("%", "%25").replace("}", "%7D")
         return _bytes(f"{self._key_prefix}{{{member_id}}}")
 
     async def _write(self, mode: str, keys: list[bytes], records: bytes) -> tuple[int, int, int]:
@@ -167,31 +163,20 @@ class RedisHistoryStore:
         except NoScriptError:  # a new or restarted server, or SCRIPT FLUSH: EVAL stores the script again
             return await self._client.execute_command("EVAL", script.text, *args)
 
-    async def _call(self, command: Any) -> Any:
-        """Await a command for at most the timeout, whatever it is that hangs.
-
-        The command is a task of its own and is left to end by its socket timeouts: redis-py can lose a pooled
-        connection for good when it is cancelled while giving it back.
-        """
-        task = asyncio.ensure_future(command)
-        self._calls.add(task)
-        task.add_done_callback(self._ended)
-        done, _ = await asyncio.wait((task,), timeout=self._timeout_seconds)
-        if not done:
-            raise StoreUnavailable("the history store did not answer in time")
+    async def _call(self, command: Awaitable[Any]) -> Any:
+        """Await a command for at most the timeout in all, whatever it is that hangs: a free connection, the connect,
+        the reply. redis-py closes a connection whose reply was not awaited, so no reply reaches another caller."""
         try:
-            return task.result()
+            async with asyncio.timeout(self._timeout_seconds):
+                return await command
         except ResponseError as error:
             if str(error).startswith(_DAMAGED):
                 raise damaged(str(error).removeprefix(_DAMAGED)) from None
             raise StoreUnavailable("the history store refused the command") from error
-        except (RedisError, OSError, TimeoutError) as error:
+        except (TimeoutError, RedisTimeout) as error:
+            raise StoreUnavailable("the history store did not answer in time") from error
+        except (RedisError, OSError) as error:
             raise StoreUnavailable("the history store cannot be reached") from error
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._calls.discard(task)
-        if not task.cancelled():
-            task.exception()  # an abandoned call's error is nobody's: the caller was told already
 
 
 def _bytes(text: str) -> bytes:
