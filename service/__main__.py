@@ -1,0 +1,166 @@
+"""The command line: `python -m service serve | load-histories | rank`. It does not know how any of them works.
+
+Every setting is a `RANKER_*` variable (settings.py); an option of the same name wins over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import msgspec
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from service.client import ProblemError, RankClient
+from service.comparison import AMORTIZED, KEPT, NON_AMORTIZED, Variant, compare
+from service.requests_file import BadRequest, read_request, request_of_ids
+from service.settings import Settings
+
+app = typer.Typer(
+    help="rankonce: encode a member's history once, rank every candidate against it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class ModeChoice(StrEnum):
+    amortized = "amortized"
+    non_amortized = "non_amortized"
+    both = "both"
+
+
+class SurfaceChoice(StrEnum):
+    feed = "feed"
+    ads = "ads"
+
+
+_VARIANTS: dict[ModeChoice, tuple[Variant, ...]] = {
+    ModeChoice.amortized: (AMORTIZED, KEPT),
+    ModeChoice.non_amortized: (NON_AMORTIZED,),
+    ModeChoice.both: (AMORTIZED, KEPT, NON_AMORTIZED),
+}
+
+Host = Annotated[str | None, typer.Option(help="address to listen on")]
+Port = Annotated[int | None, typer.Option(help="port to listen on; 0 picks a free one and prints it")]
+Repository = Annotated[Path | None, typer.Option("--model-repository", help="folder of <name>/<version>/ bundles")]
+RedisUrl = Annotated[str | None, typer.Option("--redis-url", help="where histories are kept; none: embedded")]
+
+
+@app.command()
+def serve(
+    host: Host = None,
+    port: Port = None,
+    model_repository: Repository = None,
+    redis_url: RedisUrl = None,
+    histories: Annotated[Path | None, typer.Option(help="histories file to load before the service is ready")] = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; a second signal exits at once."""
+    settings = _settings(host=host, port=port, model_repository=model_repository, redis_url=redis_url)
+    _log_to_stderr(settings.log_level)
+    # Only this command needs torch and the server: the others start in a fraction of its time.
+    from service.app import create_app
+    from service.health import Readiness
+    from service.server import START_FAILED, Server
+
+    readiness = Readiness()
+    try:
+        Server(create_app(settings, histories, readiness), settings, readiness.drain).run()
+    except SystemExit as exit_:  # uvicorn has said why
+        raise typer.Exit(1 if exit_.code == START_FAILED else 0) from None
+
+
+@app.command("load-histories")
+def load_histories(
+    file: Annotated[Path, typer.Argument(help="JSON Lines or Parquet, one member a line")],
+    model_repository: Repository = None,
+    redis_url: RedisUrl = None,
+) -> None:
+    """Store every member's history of FILE in Redis, replacing what is there."""
+    settings = _settings(model_repository=model_repository, redis_url=redis_url)
+    if settings.redis_url is None:
+        _fail(
+            "there is no Redis to load into. Either set RANKER_REDIS_URL (or --redis-url) here and for `serve`, or "
+            f"let the service's embedded Redis load the file: python -m service serve --histories {file}"
+        )
+    from service.loading import LoadingFailed
+    from service.offline import StartFailed, load_offline
+
+    try:
+        report = asyncio.run(load_offline(file, settings, settings.redis_url.get_secret_value()))
+    except (LoadingFailed, StartFailed) as error:
+        _fail(str(error))
+    unknown = f"; {report.unknown_items} of unknown items" if report.unknown_items else ""
+    typer.echo(f"loaded {report.members} members with {report.actions} actions{unknown}")
+
+
+@app.command()
+def rank(
+    member: Annotated[
+        str | None, typer.Option(help="the member to rank for; with --request: instead of its own")
+    ] = None,
+    surface: Annotated[SurfaceChoice | None, typer.Option(help="with --candidates")] = None,
+    candidates: Annotated[str | None, typer.Option(help="ids separated by commas; ads: id=bid")] = None,
+    request: Annotated[Path | None, typer.Option(help="JSON Lines file of rank requests")] = None,
+    index: Annotated[int, typer.Option(min=0, help="which line of --request, from 0")] = 0,
+    url: Annotated[str, typer.Option(help="the running service")] = "http://127.0.0.1:8000",
+    mode: Annotated[ModeChoice, typer.Option(help="inference mode")] = ModeChoice.both,
+    limit: Annotated[int, typer.Option(min=1, help="candidates to show; all are ranked")] = 10,
+    repeat: Annotated[int, typer.Option(min=1, help="times each mode is asked; medians are shown")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="one line of JSON instead of tables")] = False,
+) -> None:
+    """Rank once in each mode against a running service: scores and times side by side."""
+    if (request is None) == (candidates is None):
+        _fail("give the candidates: either --candidates id,id,… or --request FILE.jsonl")
+    try:
+        if request is not None:
+            asked = read_request(request, index)
+        elif member is None or surface is None or candidates is None:
+            _fail("--candidates needs --member and --surface")
+        else:
+            asked = request_of_ids(member, surface.value, candidates)
+        if member is not None:
+            asked.member_id = member
+        with RankClient(url) as client:
+            comparison = compare(client, asked, _VARIANTS[mode], repeat)
+    except (BadRequest, ProblemError) as error:
+        _fail(str(error))
+    except httpx.HTTPError as error:
+        _fail(f"cannot reach {url}: {error}")
+    if as_json:
+        typer.echo(msgspec.json.encode(comparison.facts(limit)).decode())
+        return
+    from service.report import show
+
+    show(comparison, Console(), limit)
+
+
+def _settings(**options: Any) -> Settings:
+    """The environment's settings with the options given; a wrong one ends the command, without its value."""
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its own start-up lines repeat ours
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

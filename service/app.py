@@ -1,0 +1,97 @@
+"""The ASGI application: routes, errors and documentation around the assembled service.
+
+It does not know what a ranking is; what is built, and in which order, is assembly.py's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from service import openapi, problems
+from service.assembly import State, open_service
+from service.errors import RankonceError
+from service.health import Readiness
+from service.middleware import RequestContext
+from service.models import ModelRepository
+from service.offline import StartFailed
+from service.routes import router
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EXAMPLE_ITEMS = 3
+
+
+def create_app(settings: Settings, histories: Path | None = None, readiness: Readiness | None = None) -> FastAPI:
+    """The application of these settings. `histories`: a file loaded at the start, before it is ready."""
+    phase = readiness or Readiness()
+    failure = ""
+    document = openapi.document(version("rankonce"))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        nonlocal failure, document
+        try:
+            async with open_service(settings, phase, histories) as state:
+                document = openapi.document(version("rankonce"), _vocabulary(state["models"]))
+                yield state
+        except StartFailed as error:
+            failure = str(error)
+            raise
+
+    app = FastAPIOffline(  # as FastAPI, with swagger-ui's files served from here
+        title="rankonce",
+        version=version("rankonce"),
+        lifespan=lifespan,
+        redoc_url=None,
+        static_url="/docs/assets",
+        swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
+    )
+    app.openapi = lambda: document  # type: ignore[method-assign]
+    app.include_router(router)
+    app.add_exception_handler(RankonceError, _on_error)
+    app.add_exception_handler(HTTPException, _on_refusal)
+    app.add_middleware(RequestContext, count=_count, start_failure=lambda: failure)
+    return app
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RankonceError)
+    problem = problems.of_error(error, request.state.request_id)
+    if problem.status >= 500:
+        log.warning("%s request_id=%s: %s", error.code, request.state.request_id, error.detail)
+    return Response(problem.body, problem.status, problem.headers)
+
+
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    """What Starlette's router says no to."""
+    assert isinstance(error, HTTPException)
+    allow = (error.headers or {}).get("Allow")
+    problem = problems.of_status(error.status_code, request.state.request_id, allow)
+    return Response(problem.body, problem.status, problem.headers)
+
+
+def _count(scope: Scope, status: int) -> None:
+    state = scope["state"]
+    if "metrics" in state:
+        state["metrics"].answered(_route(scope), status)
+
+
+def _route(scope: Scope) -> str | None:
+    path: str | None = getattr(scope.get("route"), "path_format", None)
+    return path
+
+
+def _vocabulary(models: ModelRepository) -> openapi.Vocabulary:
+    """Actions and items for the documentation's examples, from a bundle that serves."""
+    model = next(iter(models.serving.values()))
+    return openapi.Vocabulary(model.manifest.actions, model.items.ids[1 : EXAMPLE_ITEMS + 1])

@@ -1,0 +1,115 @@
+"""Assembly: the service's parts, built from settings in order and closed in reverse. It does not know HTTP.
+
+metrics → embedded Redis → inference threads → model repository → history stores → ranking, events → histories
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TypedDict
+
+from model.bundle import BundleError
+from service.admission import Admission
+from service.embedded_redis import EmbeddedRedis, EmbeddedRedisError
+from service.encoded import EncodedHistoryCache
+from service.errors import Unavailable
+from service.events import EventLog, EventsService, event_logs
+from service.health import Readiness
+from service.histories import HistoryStore
+from service.loading import LoadingFailed, load_histories
+from service.metrics import Metrics
+from service.models import LoadedModel, ModelRepository
+from service.offline import StartFailed, history_stores
+from service.ranking import RankingService
+from service.runtime import InferencePool, load_model
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class State(TypedDict):
+    """What requests read. App-lifetime."""
+
+    settings: Settings
+    metrics: Metrics
+    readiness: Readiness
+    models: ModelRepository
+    stores: dict[str, HistoryStore]
+    encoded: EncodedHistoryCache
+    ranking: RankingService
+    events: EventsService
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, readiness: Readiness, histories: Path | None = None) -> AsyncIterator[State]:
+    """The running service. `histories`: a file to load before it is ready. Raises StartFailed."""
+    async with AsyncExitStack() as stack:
+        try:
+            state = await _open(settings, readiness, histories, stack)
+        except (BundleError, EmbeddedRedisError, LoadingFailed, Unavailable, ValueError) as error:
+            raise StartFailed(f"cannot start: {error}") from error
+        readiness.phase = "serving"
+        try:
+            yield state
+        finally:
+            readiness.phase = "draining"
+
+
+async def _open(settings: Settings, readiness: Readiness, histories: Path | None, stack: AsyncExitStack) -> State:
+    metrics = Metrics()
+    url = settings.redis_url.get_secret_value() if settings.redis_url else _embedded(stack)
+
+    pool = InferencePool(settings.inference_threads, settings.intra_op_threads)
+    stack.callback(pool.close)
+    models = ModelRepository(settings.model_repository, lambda directory: _load(directory, pool, settings))
+    await asyncio.to_thread(models.open)
+    serving = models.serving.values()
+    metrics.bundles(model.manifest for model in serving)
+
+    stores = history_stores(settings, url, [model.manifest for model in serving])
+    for store in stores.values():
+        stack.push_async_callback(store.close)
+    logs = event_logs([(model.manifest, model.items) for model in serving], stores)
+
+    encoded = EncodedHistoryCache(settings.encoded_cache_bytes, metrics.cache_event)
+    admission = Admission.from_settings(settings)
+    metrics.watch_cache(encoded)
+    metrics.watch_inflight(admission.in_flight)
+    metrics.watch_readiness(lambda: readiness.serving)
+    ranking = RankingService(settings, models, stores, encoded, admission, metrics)
+
+    if histories is not None:
+        await _load_histories(histories, logs)
+    return State(
+        settings=settings,
+        metrics=metrics,
+        readiness=readiness,
+        models=models,
+        stores=stores,
+        encoded=encoded,
+        ranking=ranking,
+        events=EventsService(logs),
+    )
+
+
+def _embedded(stack: AsyncExitStack) -> str:
+    url = stack.enter_context(EmbeddedRedis()).url
+    log.info("no RANKER_REDIS_URL: histories are kept in an embedded Redis and end with this process")
+    return url
+
+
+def _load(directory: Path, pool: InferencePool, settings: Settings) -> LoadedModel:
+    """As load_model; the error names the file by its whole path."""
+    try:
+        return load_model(directory, pool, settings)
+    except BundleError as error:
+        raise BundleError(str(directory / error.file), error.reason) from error
+
+
+async def _load_histories(path: Path, logs: tuple[EventLog, ...]) -> None:
+    report = await load_histories(path, logs)
+    log.info("loaded %d histories with %d actions from %s", report.members, report.actions, path)

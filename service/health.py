@@ -1,0 +1,49 @@
+"""Readiness: should requests be sent here, and if not, why. It does not know HTTP or how anything is started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from model.bundle import Surface
+from service.errors import StoreUnavailable
+from service.histories import HistoryStore
+from service.models import LoadedModel
+from service.schemas import Health
+
+Phase = Literal["starting", "serving", "draining"]
+
+
+class Readiness:
+    """The service's phase of life: starting → serving → draining. Only while serving may it be ready."""
+
+    def __init__(self) -> None:
+        self.phase: Phase = "starting"
+
+    @property
+    def serving(self) -> bool:
+        return self.phase == "serving"
+
+    def drain(self) -> None:
+        """Take no more requests than those that come anyway."""
+        self.phase = "draining"
+
+    async def report(self, models: Mapping[Surface, LoadedModel], stores: Mapping[str, HistoryStore]) -> Health:
+        """`checks` holds one line a part. A surface without a model is told, and is no reason to send nothing here."""
+        checks: dict[str, str] = {"phase": self.phase}
+        for surface in get_args(Surface):
+            model = models.get(surface)
+            checks[f"model:{surface}"] = f"version {model.manifest.version}" if model else "none"
+        answers = await asyncio.gather(*map(_ping, stores.values()))
+        checks |= {f"store:{version}": answer for version, answer in zip(stores, answers, strict=True)}
+        ready = self.serving and bool(models) and all(answer == "ok" for answer in answers)
+        return Health("ok" if ready else "unavailable", checks)
+
+
+async def _ping(store: HistoryStore) -> str:
+    try:
+        await store.ping()
+    except StoreUnavailable as error:
+        return error.detail
+    return "ok"

@@ -1,0 +1,203 @@
+"""Metrics: every metric's name, help, labels and buckets. The only Prometheus file; it does not know what it measures.
+
+Label values come from closed sets (surfaces, modes, outcomes, stages, routes) and from the versions of loaded bundles,
+never from a request, so the number of series is bounded. Children are looked up once and kept: `labels()` takes a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from typing import get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.exposition import choose_encoder
+
+from model.bundle import Manifest
+from service.encoded import CacheEvent, EncodedHistoryCache
+from service.observation import Encoding, LookupResult, RankObservation
+from service.schemas import Mode, Surface
+from service.stages import STAGES
+
+LATENCY_BUCKETS = tuple(2.5e-4 * 2 ** (k / 2) for k in range(37))
+"""0.25 ms to 65.5 s in steps of √2, in seconds: beyond the longest deadline, and dense, since Prometheus guesses
+within a bucket."""
+COUNT_BUCKETS = tuple(float(2**k) for k in range(15))
+"""1 to 16,384."""
+LENGTH_BUCKETS = (0.0, *(float(2**k) for k in range(13)))
+"""0 (cold start) to 4,096 actions."""
+ROUTES = ("/v1/rank", "/v1/events", "/v1/members/{member_id}/history", "/healthz", "/readyz", "/metrics")
+OTHER_ROUTE = "other"
+
+_MODES: tuple[Mode, ...] = get_args(Mode)
+_SURFACES: tuple[Surface, ...] = get_args(Surface)
+_ENCODING_OF_NON_AMORTIZED: Encoding = "computed"  # it computes the encoding for every candidate
+
+
+class Metrics:
+    """One registry and everything in it. A `RankObserver`. Event-loop only, but for `exposition`."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+        request_seconds = Histogram(
+            "ranker_request_duration_seconds",
+            "Ranking requests from decoded body to answer, by how they ended",
+            ("surface", "mode", "outcome"),
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        inference_seconds = Histogram(
+            "ranker_inference_duration_seconds",
+            "The ranker's own work on a request, waiting not included; compare the modes at encoding=computed",
+            ("mode", "surface", "model_version", "encoding"),
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        stage_seconds = Histogram(
+            "ranker_stage_duration_seconds",
+            "Wall time of a request's stages, waiting included",
+            ("stage", "mode"),
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        candidates = Histogram(
+            "ranker_candidates",
+            "Candidates a ranking request carried",
+            ("surface",),
+            buckets=COUNT_BUCKETS,
+            registry=registry,
+        )
+        history_length = Histogram(
+            "ranker_history_length",
+            "Actions the ranker read of a member's history; 0 is a cold start",
+            ("surface",),
+            buckets=LENGTH_BUCKETS,
+            registry=registry,
+        )
+        lookups = Counter(
+            "ranker_history_lookups",
+            "History reads by what the store said; unchanged = the kept encoding is current",
+            ("result",),
+            registry=registry,
+        )
+        shed = Counter(
+            "ranker_shed", "Ranking requests not served to their end, by what ran out", ("reason",), registry=registry
+        )
+        cache_events = Counter(
+            "ranker_encoded_history_cache_events",
+            "Encoded-history cache: hit, shared (waited for another request's encode), miss, eviction",
+            ("event",),
+            registry=registry,
+        )
+        self._cache_bytes = Gauge(
+            "ranker_encoded_history_cache_bytes", "Memory that kept encoded histories take", registry=registry
+        )
+        self._cache_entries = Gauge("ranker_encoded_history_cache_entries", "Encoded histories kept", registry=registry)
+        self._inflight = Gauge(
+            "ranker_inflight_requests", "Ranking requests that hold a permit now", ("mode",), registry=registry
+        )
+        self._events = Counter("ranker_events_appended", "Member actions stored", registry=registry)
+        self._ready = Gauge("ranker_ready", "1 while the service takes requests, else 0", registry=registry)
+        self._bundle_info = Gauge(
+            "ranker_bundle_info",
+            "1 for each bundle that serves a surface now",
+            ("surface", "name", "version", "embedding_version", "encoder", "precision"),
+            registry=registry,
+        )
+        http = Counter(
+            "ranker_http_requests",
+            "HTTP requests by route and status; 499 = the caller went away first",
+            ("route", "status"),
+            registry=registry,
+        )
+
+        self._request_seconds = cache(request_seconds.labels)
+        self._inference_seconds = cache(inference_seconds.labels)
+        self._stage_seconds = cache(stage_seconds.labels)
+        self._candidates = cache(candidates.labels)
+        self._history_length = cache(history_length.labels)
+        self._lookups = cache(lookups.labels)
+        self._shed = cache(shed.labels)
+        self._cache_events = cache(cache_events.labels)
+        self._http = cache(http.labels)
+        self._show_zeros()
+
+    def ranked(self, observation: RankObservation) -> None:
+        """Count one ranking request, however it ended."""
+        seen = observation
+        self._request_seconds(seen.surface, seen.mode, seen.outcome).observe(seen.total_seconds)
+        self._candidates(seen.surface).observe(seen.candidates)
+        for stage, seconds in seen.clock.seconds.items():
+            self._stage_seconds(stage, seen.mode).observe(seconds)
+        if seen.lookup is not None:
+            self._lookups(seen.lookup).inc()
+        if seen.history_length is not None:
+            self._history_length(seen.surface).observe(seen.history_length)
+        if seen.inference_seconds is not None and seen.model_version is not None:
+            encoding = seen.encoding or _ENCODING_OF_NON_AMORTIZED
+            self._inference_seconds(seen.mode, seen.surface, seen.model_version, encoding).observe(
+                seen.inference_seconds
+            )
+        if seen.outcome == "shed":
+            self._shed("permits").inc()
+        elif seen.outcome == "deadline":
+            self._shed("deadline").inc()
+
+    def answered(self, route: str | None, status: int) -> None:
+        """Count one HTTP answer. Paths that are no route of ours share one label."""
+        self._http(route if route in ROUTES else OTHER_ROUTE, str(status)).inc()
+
+    def cache_event(self, event: CacheEvent) -> None:
+        self._cache_events(event).inc()
+
+    def events_appended(self, count: int) -> None:
+        self._events.inc(count)
+
+    def watch_cache(self, encoded: EncodedHistoryCache) -> None:
+        self._cache_bytes.set_function(lambda: encoded.bytes)
+        self._cache_entries.set_function(lambda: len(encoded))
+
+    def watch_inflight(self, in_flight: Callable[[Mode], int]) -> None:
+        for mode in _MODES:
+            self._inflight.labels(mode).set_function(partial(in_flight, mode))
+
+    def watch_readiness(self, ready: Callable[[], bool]) -> None:
+        self._ready.set_function(lambda: float(ready()))
+
+    def bundles(self, serving: Iterable[Manifest]) -> None:
+        """Say which bundles serve now; those that no longer do disappear."""
+        self._bundle_info.clear()
+        for m in serving:
+            self._bundle_info.labels(m.surface, m.name, m.version, m.embedding_version, m.encoder, m.precision).set(1)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All metrics as text and its content type, OpenMetrics where `accept` prefers it. Slow: run it on a thread."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _show_zeros(self) -> None:
+        """Series that exist before their first event, so that rates and alerts see it."""
+        for mode in _MODES:
+            for surface in _SURFACES:
+                self._request_seconds(surface, mode, "ok")
+            for stage in STAGES:
+                if (stage, mode) != ("encode", "non_amortized"):
+                    self._stage_seconds(stage, mode)
+        for result in get_args(LookupResult):
+            self._lookups(result)
+        for event in get_args(CacheEvent):
+            self._cache_events(event)
+        for reason in ("permits", "deadline"):
+            self._shed(reason)

@@ -1,0 +1,76 @@
+"""Histories without a running service: the stores that the bundles in a repository need, and loading a file into them.
+
+It does not know torch or HTTP: bundles are read, not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from model.bundle import BundleError, Manifest, read_items, read_manifest, verify, versions
+from service.errors import Unavailable
+from service.events import event_logs
+from service.histories import HistoryStore
+from service.items import Items
+from service.loading import LoadReport, load_histories
+from service.models import SURFACES
+from service.redis_histories import RedisHistoryStore
+from service.settings import Settings
+
+
+class StartFailed(Exception):
+    """What was asked for cannot begin; the message is for the person who asked."""
+
+
+async def load_offline(file: Path, settings: Settings, url: str) -> LoadReport:
+    """Load a histories file into the Redis at `url`. Raises StartFailed or LoadingFailed."""
+    try:
+        bundles = [_read(settings.model_repository, surface) for surface in SURFACES]
+        used = [bundle for bundle in bundles if bundle is not None]
+        if not used:
+            raise BundleError(str(settings.model_repository), f"holds no bundle; expected {SURFACES[0]}/<version>/")
+        async with AsyncExitStack() as stack:
+            stores = history_stores(settings, url, [manifest for manifest, _ in used])
+            for store in stores.values():
+                stack.push_async_callback(store.close)
+            return await load_histories(file, event_logs(used, stores))
+    except (BundleError, Unavailable, ValueError) as error:
+        raise StartFailed(f"cannot load histories: {error}") from error
+
+
+def history_stores(settings: Settings, url: str, manifests: Iterable[Manifest]) -> dict[str, HistoryStore]:
+    """One store an embedding version, which keeps enough for the longest window of the bundles that share it."""
+    sharing: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        sharing.setdefault(manifest.embedding_version, []).append(manifest)
+    stores: dict[str, HistoryStore] = {}
+    for version, bundles in sharing.items():
+        widths = {manifest.embedding_dim for manifest in bundles}
+        if len(widths) > 1:
+            raise ValueError(f"embedding version {version} is {' and '.join(map(str, sorted(widths)))} wide")
+        stores[version] = RedisHistoryStore(
+            url,
+            settings.namespace,
+            version,
+            widths.pop(),
+            max(manifest.max_history for manifest in bundles),
+            settings.store_timeout_ms,
+            settings.history_ttl_seconds,
+        )
+    return stores
+
+
+def _read(root: Path, surface: str) -> tuple[Manifest, Items] | None:
+    """The newest bundle of a surface, verified, without its ranker."""
+    found = versions(root, surface)
+    if not found:
+        return None
+    directory = root / surface / found[-1]
+    try:
+        manifest = read_manifest(directory)
+        verify(directory, manifest)
+        return manifest, Items(read_items(directory, manifest))
+    except BundleError as error:
+        raise BundleError(str(directory / error.file), error.reason) from error
