@@ -160,7 +160,8 @@ def _draw(rng: np.random.Generator, weight: NDArray[np.float64], count: int) -> 
 
 def _one_of(rng: np.random.Generator, choices: NDArray[np.bool_]) -> I64:
     """The index of one True in each row, at random."""
-    return np.argmax(rng.random(choices.shape) * choices, axis=1)
+    chosen: I64 = np.argmax(rng.random(choices.shape) * choices, axis=1)
+    return chosen
 
 
 def _evening(times: I64) -> NDArray[np.float64]:

@@ -1,0 +1,123 @@
+"""What the commands show: a progress bar a training, and tables of quality. It does not know how either comes about."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from model.bundle import Calibration
+from model.evaluate import OURS, Evaluation
+from model.metrics import Interval
+
+MEASURES = {"auc": "AUC", "ne": "NE", "ndcg": "NDCG@10", "hit_rate": "HR@10", "calibration_error": "ECE"}
+
+
+class ProgressReporter:
+    """A Reporter that draws one bar an epoch and leaves one line for it. Use as a context manager."""
+
+    def __init__(self, console: Console, name: str = "") -> None:
+        self._console = console
+        self._prefix = f"{name}: " if name else ""
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+        )
+        self._epoch = 0
+        self._bar = self._bars.add_task("", visible=False)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def named(self, name: str) -> Self:
+        """The same bar for another training."""
+        self._prefix = f"{name}: "
+        self._epoch = 0
+        return self
+
+    def step(self, epoch: int, done: int, steps: int, loss: float) -> None:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._bars.reset(self._bar, total=steps, visible=True)
+        self._bars.update(self._bar, completed=done, description=f"{self._prefix}epoch {epoch} loss {loss:.4f}")
+
+    def epoch(self, epoch: int, train_loss: float, validation_loss: float, best: bool) -> None:
+        self._bars.update(self._bar, visible=False)
+        mark = "  best so far" if best else ""
+        self._console.print(
+            f"{self._prefix}epoch {epoch}: loss {train_loss:.4f}, validation {validation_loss:.4f}{mark}",
+            highlight=False,
+        )
+
+
+def training_table(title: str, result: dict[str, Any], popularity: dict[str, dict[str, Any]]) -> Table:
+    """The trained ranker beside popularity on the test split."""
+    table = _table(title, ["task", "method", *MEASURES.values()])
+    for task, values in result["tasks"].items():
+        table.add_row(task, "popularity", *(_number(popularity[task][measure]) for measure in MEASURES))
+        table.add_row(task, OURS, *(_number(values[measure]) for measure in MEASURES), end_section=True)
+    return table
+
+
+def calibration_table(result: dict[str, Any]) -> Table:
+    """Normalized entropy and expected calibration error on the test split, before and after Platt scaling."""
+    table = _table("calibration", ["task", "", "NE", "ECE", "scale", "offset"])
+    fitted = (Calibration(**values) for values in result["calibrations"])
+    for task, calibration in zip(result["tasks"], fitted, strict=True):
+        for when, values, used in (
+            ("before", result["uncalibrated"][task], Calibration()),
+            ("after", result["tasks"][task], calibration),
+        ):
+            numbers = (values["ne"], values["calibration_error"], used.scale, used.offset)
+            table.add_row(task, when, *(_number(number) for number in numbers))
+    return table
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """Every method's mean over the seeds."""
+    seeds = len(evaluation.seeds)
+    title = f"test split, mean of {seeds} seeds" if seeds > 1 else "test split"
+    table = _table(title, ["task", "method", *MEASURES.values(), "training s"])
+    for task in evaluation.tasks:
+        for method, results in evaluation.results.items():
+            seconds = sum(result["seconds"] for result in results) / len(results)
+            numbers = [_number(evaluation.mean(method, task, measure)) for measure in MEASURES]
+            table.add_row(task, method, *numbers, f"{seconds:.0f}", end_section=method == OURS)
+    return table
+
+
+def gains_table(evaluation: Evaluation) -> Table:
+    """append_cross − baseline with 95 % intervals, paired by seed."""
+    table = _table(
+        f"{OURS} minus baseline, paired over {len(evaluation.seeds)} seeds, 95 % t-interval",
+        ["task", "baseline", "AUC", "NE (below 0 is better)", "NDCG@10"],
+    )
+    for task in evaluation.tasks:
+        for method in evaluation.results:
+            if method != OURS:
+                gains = (evaluation.gain(method, task, measure) for measure in ("auc", "ne", "ndcg"))
+                table.add_row(task, method, *(_interval(gain) for gain in gains))
+    return table
+
+
+def _table(title: str, columns: list[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _interval(gain: Interval | None) -> str:
+    return "-" if gain is None else f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
