@@ -13,12 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_FOLDER_PREFIX = "rankonce-redis-"
+_SETTLED_SECONDS = 60.0  # by this age a folder's server has long begun to listen
 
 # Between fork and exec nothing may run in a process with threads, so the death signal is asked for by a tiny program
 # that then becomes the server: same process id, about 10 ms. The kernel sends the signal when the *thread* that
@@ -79,7 +82,8 @@ class EmbeddedRedis:
     def start(self) -> None:
         """Start the server and wait until it answers. Raises EmbeddedRedisError with the server's last words."""
         assert self._process is None, "started already"
-        self._folder = Path(tempfile.mkdtemp(prefix="rankonce-redis-"))
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
         log = self._folder / "log"
         try:
             with log.open("wb") as output:
@@ -135,3 +139,16 @@ def _answers(path: Path) -> bool:
             return client.recv(16).startswith(b"+PONG")
         except OSError:
             return False
+
+
+def _sweep() -> None:
+    """Remove the folders of servers that died with a killed parent: nobody listens on their sockets any more."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*/redis.sock"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, suppress(OSError):
+            client.settimeout(1.0)
+            if time.time() - path.stat().st_mtime < _SETTLED_SECONDS:
+                continue
+            try:
+                client.connect(str(path))
+            except ConnectionRefusedError:
+                shutil.rmtree(path.parent, ignore_errors=True)

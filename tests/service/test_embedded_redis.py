@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -21,15 +23,15 @@ def test_it_serves_on_a_private_socket_and_leaves_nothing() -> None:
     """The socket is its owner's only, no port is open, nothing is saved, and close removes the folder."""
     server = EmbeddedRedis()
     with server:
-        socket = Path(server.url.removeprefix("unix://"))
-        assert socket.stat().st_mode & 0o077 == 0
+        path = Path(server.url.removeprefix("unix://"))
+        assert path.stat().st_mode & 0o077 == 0
         with Redis.from_url(server.url) as client:
             assert client.set("a", "b")
             assert client.config_get("port") == {"port": "0"}
             assert client.config_get("save") == {"save": ""}
             assert client.config_get("appendonly") == {"appendonly": "no"}
         pid = server.pid
-    assert not socket.parent.exists()
+    assert not path.parent.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     server.close()
@@ -53,6 +55,24 @@ def test_it_dies_with_a_parent_that_is_killed() -> None:
             assert select.select([server], [], [], 10.0)[0], "the server outlived its parent"
         finally:
             os.close(server)
+
+
+def test_what_a_killed_parent_left_is_swept_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start removes folders whose server is gone, and no folder of one that runs or has just begun."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = {name: tmp_path / f"rankonce-redis-{name}" for name in ("dead", "new", "running")}
+    listening = socket.socket(socket.AF_UNIX)
+    for name, folder in left.items():
+        folder.mkdir()
+        server = listening if name == "running" else socket.socket(socket.AF_UNIX)
+        server.bind(str(folder / "redis.sock"))
+        if name != "new":
+            os.utime(folder / "redis.sock", (0, 0))
+        if name != "running":
+            server.close()
+    listening.listen()
+    with listening, EmbeddedRedis():
+        assert [name for name, folder in left.items() if folder.exists()] == ["new", "running"]
 
 
 def test_it_stops_a_server_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,71 +1,18 @@
-"""One contract for every history store, run against the in-memory one and a real Redis."""
+"""One contract for every history store, run against the in-memory one and a real Redis.
+
+`test_histories_model.py` runs random sequences of the same operations against a plain list.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from redis import Redis
 
-from model.bundle import window_start
-from service.codec import HistoryVersion, MemberHistory, encode_records, pack_header
+from service.codec import HistoryVersion, pack_header
 from service.errors import HistoryDamaged
-from service.histories import HistoryStore, InMemoryHistoryStore, Window
-from service.redis_histories import RedisHistoryStore
-
-DIM = 4
-WIDE = Window(1000, 1)
-
-
-class Backend(NamedTuple):
-    """open(max_history) → a store with nothing in it; put(store, member, bytes) writes a raw log behind its back."""
-
-    open: Callable[[int], HistoryStore]
-    put: Callable[[Any, str, bytes], None]
-
-
-@pytest.fixture(params=["memory", "redis"])
-def backend(request: pytest.FixtureRequest) -> Backend:
-    """The two stores; the Redis one gets a namespace of its own at each opening."""
-    if request.param == "memory":
-        return Backend(
-            lambda max_history: InMemoryHistoryStore(DIM, max_history), lambda s, m, b: s.logs.update({m: b})
-        )
-    url: str = request.getfixturevalue("redis_url")
-
-    def put(store: RedisHistoryStore, member_id: str, log: bytes) -> None:
-        with Redis.from_url(url) as client:
-            client.set(store.key(member_id), log)
-
-    return Backend(lambda limit: RedisHistoryStore(url, uuid.uuid4().hex, "v1", DIM, limit, 5000), put)
-
-
-def records(marks: Sequence[int]) -> bytes:
-    """One record for each mark, which every field of it carries."""
-    numbers = np.array(marks, np.int64)
-    embeddings = np.repeat((numbers % 1000).astype(np.float16)[:, None], DIM, axis=1)
-    return encode_records(numbers, numbers % 7, numbers * 10, embeddings)
-
-
-def marks(history: MemberHistory) -> list[int]:
-    """The marks of a history, checked to be the same in every field: a torn record would differ."""
-    numbers = history.item_rows.astype(np.int64)
-    np.testing.assert_array_equal(history.actions, numbers % 7)
-    np.testing.assert_array_equal(history.timestamps, numbers * 10)
-    np.testing.assert_array_equal(history.embeddings, np.repeat((numbers % 1000)[:, None], DIM, axis=1))
-    return [int(number) for number in numbers]
-
-
-async def read(store: HistoryStore, member_id: str = "m", window: Window = WIDE) -> MemberHistory:
-    history = await store.get(member_id, window)
-    assert history is not None
-    return history
+from service.histories import InMemoryHistoryStore, Window
+from tests.service.stores import DIM, WIDE, Backend, marks, read, records
 
 
 async def test_no_log_is_the_empty_history(backend: Backend) -> None:
@@ -268,77 +215,6 @@ async def test_hostile_member_ids_stay_apart(backend: Backend, one: str, other: 
     assert marks(await read(store, one)) == [1]
     assert await store.erase(other) is True
     assert marks(await read(store, one)) == [1]
-    await store.close()
-
-
-operations = st.lists(
-    st.tuples(
-        st.sampled_from(["append", "append", "append", "replace", "erase", "get", "again"]),
-        st.sampled_from(["m", "ü{n}"]),
-        st.integers(0, 11),
-    ),
-    max_size=25,
-)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(operations, st.integers(1, 6), st.data())
-def test_any_sequence_equals_a_plain_list(
-    backend: Backend, steps: list[tuple[str, str, int]], max_history: int, data: st.DataObject
-) -> None:
-    """Appends, rewrites, erasures and reads with any known version: windows, trims and totals are a list's."""
-    short = data.draw(st.integers(1, max_history))
-    window = Window(short, data.draw(st.integers(1, short)))
-    asyncio.run(_follow(backend.open(max_history), steps, max_history, window))
-
-
-async def _follow(store: HistoryStore, steps: list[tuple[str, str, int]], max_history: int, window: Window) -> None:
-    model: dict[str, list[int]] = {}  # member → every mark since its log began
-    kept: dict[str, int] = {}  # member → how many of them are still stored
-    begun: dict[str, int] = {}  # member → which beginning this is
-    known: dict[str, list[tuple[HistoryVersion, tuple[int, int]]]] = {}
-    sent: dict[str, list[int]] = {}
-    last = 0
-    for step, (what, member, count) in enumerate(steps):
-        batch = list(range(last + 1, last + 1 + count))
-        last += count
-        if what in ("append", "again"):
-            key = f"{member}-key" if what == "again" else None
-            reply = await store.append(member, records(batch), key)
-            if key is None or member not in sent:
-                if batch and member not in model:
-                    model[member], kept[member], begun[member] = [], 0, step + 1
-                if batch:
-                    model[member] += batch
-                    kept[member] += count
-                if key is not None:
-                    sent[member] = [count, len(model.get(member, []))]
-                assert reply == (count, len(model.get(member, [])), False)
-            else:
-                assert reply == (*sent[member], True)
-        elif what == "replace":
-            model.pop(member, None)
-            if batch:
-                model[member], kept[member], begun[member] = batch, count, step + 1
-            assert await store.replace(member, records(batch)) == count
-        elif what == "erase":
-            assert await store.erase(member) is (model.pop(member, None) is not None)
-        if member in model and kept[member] > 2 * max_history:
-            kept[member] = max_history
-        everything = model.get(member, [])
-        stored = everything[len(everything) - kept[member] :] if everything else []
-        log = await store.log(member)
-        assert (marks(log), log.total, log.start) == (stored, len(everything), len(everything) - len(stored))
-        content = (begun[member], len(everything)) if everything else (0, 0)
-        versions = known.setdefault(member, [])
-        for version, then in versions[-4:]:
-            assert (await store.get(member, window, version) is None) is (then == content)
-        history = await store.get(member, window)
-        assert history is not None
-        start = window_start(len(everything), *window)
-        assert (history.total, history.start, marks(history)) == (len(everything), start, everything[start:])
-        assert log.version == history.version
-        versions.append((history.version, content))
     await store.close()
 
 
