@@ -1,9 +1,12 @@
-"""Fixtures for the service's tests: one real Redis server for the whole run."""
+"""Fixtures for the service's tests: one real Redis server for the whole run, and running services on it."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -11,6 +14,8 @@ from redis import Redis
 from service.embedded_redis import EmbeddedRedis
 from service.histories import InMemoryHistoryStore
 from service.redis_histories import RedisHistoryStore
+from service.settings import Settings
+from tests.live import Live, serving
 from tests.service.stores import DIM, Backend
 
 
@@ -19,6 +24,22 @@ def redis_url() -> Iterator[str]:
     """URL of a real, private Redis server. Tests share it: use a namespace of your own."""
     with EmbeddedRedis() as server:
         yield server.url
+
+
+@pytest.fixture
+def settings(repository: Path, redis_url: str, request: pytest.FixtureRequest) -> Settings:
+    """Settings of a service on the tests' repository and Redis, in a namespace of the test's own."""
+    namespace = "t-" + hashlib.sha1(request.node.nodeid.encode(), usedforsecurity=False).hexdigest()[:12]
+    return Settings(model_repository=repository, redis_url=redis_url, namespace=namespace, inference_threads=2)
+
+
+@pytest.fixture(scope="module")
+def live(repository: Path, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Live]:
+    """A running service, shared by a module's tests: use members of your own."""
+    namespace = "m-" + hashlib.sha1(request.node.nodeid.encode(), usedforsecurity=False).hexdigest()[:12]
+    settings = Settings(model_repository=repository, redis_url=redis_url, namespace=namespace, inference_threads=2)
+    with serving(settings) as running:
+        yield running
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -35,3 +56,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
             client.set(store.key(member_id), log)
 
     return Backend(lambda limit: RedisHistoryStore(url, uuid.uuid4().hex, "v1", DIM, limit, 5000), put)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """The machine's own RANKER_* variables have no say in a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("RANKER_")]:
+            patch.delenv(name)
+        yield

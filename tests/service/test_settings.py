@@ -10,15 +10,6 @@ from pydantic import ValidationError
 from service.settings import Settings
 
 
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The defaults of these tests are the code's, not those of the machine."""
-    import os
-
-    for name in [name for name in os.environ if name.startswith("RANKER_")]:
-        monkeypatch.delenv(name)
-
-
 def test_every_field_says_what_it_does() -> None:
     """The descriptions are the documentation."""
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
