@@ -18,7 +18,6 @@ from model.fusion import build
 
 # These encode the history anew for every candidate, so a padded candidate costs as much as a real one.
 PER_CANDIDATE = ("append_self", "concat")
-EMBEDDING_STD = 0.5
 
 
 class Learner(nn.Module):
@@ -30,10 +29,12 @@ class Learner(nn.Module):
 
     known: Tensor
 
-    def __init__(self, config: RankerConfig, known: Tensor, drop_items: float, drop_history: float) -> None:
+    def __init__(
+        self, config: RankerConfig, known: Tensor, drop_items: float, drop_history: float, embedding_std: float
+    ) -> None:
         super().__init__()
         self.items = nn.Embedding(len(known), config.embedding_dim)
-        nn.init.normal_(self.items.weight, std=EMBEDDING_STD)
+        nn.init.normal_(self.items.weight, std=embedding_std)
         self.register_buffer("known", known)
         self.ranker = build(config)
         self.drop_items = drop_items

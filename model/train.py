@@ -125,7 +125,9 @@ def new_learner(dataset: Dataset, settings: TrainingSettings, items: ItemTable |
     """A learner as it is before the first epoch."""
     part = dataset.splits["train"]
     torch.manual_seed(settings.seed)
-    learner = Learner(settings.config(dataset), _known(dataset), settings.drop_items, settings.drop_history)
+    learner = Learner(
+        settings.config(dataset), _known(dataset), settings.drop_items, settings.drop_history, settings.embedding_std
+    )
     # A constant input has no scale; the head leaves it as it is.
     learner.ranker.head.set_normalisation(*_moments(part.features), *_moments(part.context))  # type: ignore[union-attr, operator]
     nn.init.zeros_(learner.ranker.head.logits.bias)  # type: ignore[union-attr, arg-type]
@@ -228,14 +230,15 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _optimizer(learner: Learner, settings: TrainingSettings) -> torch.optim.AdamW:
-    # Matrices decay; vectors (norms, biases) and embeddings, of which a step touches few rows, do not.
-    decays: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in learner.named_parameters():
-        if parameter.requires_grad:
-            (decays if parameter.ndim > 1 and "items" not in name else plain).append(parameter)
-    groups = [{"params": decays, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    # Vectors (norms, biases) do not decay; item embeddings have a rate of their own.
+    items = [parameter for parameter in learner.items.parameters() if parameter.requires_grad]
+    ranker = list(learner.ranker.parameters())
+    groups = [
+        {"params": items, "weight_decay": settings.item_decay},
+        {"params": [parameter for parameter in ranker if parameter.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter in ranker if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate)
 
 
 def _calibrate(dataset: Dataset, learner: Learner, settings: TrainingSettings) -> tuple[Calibration, ...]:

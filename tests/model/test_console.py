@@ -1,0 +1,64 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.table import Table
+
+from model.console import ProgressReporter, calibration_table, evaluation_table, gains_table, training_table
+from model.evaluate import OURS, Evaluation
+
+QUALITY = {"auc": 0.75, "ne": 0.9, "ndcg": 0.8, "hit_rate": None, "calibration_error": 0.02}
+RESULT = {
+    "seconds": 12.0,
+    "tasks": {"click": QUALITY},
+    "uncalibrated": {"click": {**QUALITY, "calibration_error": 0.05}},
+    "calibrations": [{"scale": 0.8, "offset": -0.1}],
+}
+
+
+def drawn(table: Table) -> str:
+    """The table as text."""
+    out = io.StringIO()
+    Console(file=out, width=160).print(table)
+    return out.getvalue()
+
+
+def test_training_is_shown_beside_popularity() -> None:
+    """Both rows, and a dash where a measure is not defined."""
+    text = drawn(training_table("feed", RESULT, {"click": {**QUALITY, "auc": 0.6}}))
+
+    assert "popularity" in text
+    assert "0.6000" in text
+    assert "0.7500" in text
+    assert "- " in text
+
+
+def test_calibration_is_shown_before_and_after() -> None:
+    """The error of the raw logits beside that of the calibrated ones, and what was fitted."""
+    text = drawn(calibration_table(RESULT))
+
+    assert "0.0500" in text
+    assert "0.0200" in text
+    assert "0.8000" in text
+
+
+def test_gains_carry_their_interval_and_sign() -> None:
+    """mean [low, high], signed."""
+    better = {**RESULT, "tasks": {"click": {**QUALITY, "auc": 0.76}}}
+    evaluation = Evaluation(("click",), (0, 1), {"concat": [RESULT, RESULT], OURS: [better, better]})
+
+    assert "concat" in drawn(evaluation_table(evaluation))
+    assert "+0.0100 [+0.0100, +0.0100]" in drawn(gains_table(evaluation))
+
+
+def test_each_epoch_leaves_a_line() -> None:
+    """A log without a terminal still says how training went."""
+    out = io.StringIO()
+    with ProgressReporter(Console(file=out, width=160)).named("concat-seed1") as reporter:
+        reporter.step(1, 1, 2, 0.7)
+        reporter.epoch(1, 0.7, 0.65, best=True)
+
+    assert "concat-seed1: epoch 1: loss 0.7000, validation 0.6500  best so far" in out.getvalue()

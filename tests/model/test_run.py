@@ -1,0 +1,106 @@
+"""The run folder: one run, whole files, nothing unpickled."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.run import Run, RunError, TrainingSettings
+
+SETTINGS = TrainingSettings(data="synthetic", surface="feed")
+
+
+def test_a_run_keeps_its_settings_and_can_be_opened_again(tmp_path: Path) -> None:
+    """Rerunning with the same settings goes on with the folder."""
+    run = Run(tmp_path / "run")
+    run.open(SETTINGS)
+    run.save_checkpoint({"epoch": 1})
+    run.open(SETTINGS)
+
+    assert run.settings() == SETTINGS
+    assert run.checkpoint() == {"epoch": 1}
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+    """The message says what differs and what to do."""
+    run = Run(tmp_path)
+    run.open(SETTINGS)
+
+    with pytest.raises(RunError, match=r"epochs was 5, now 9.*--fresh"):
+        run.open(replace(SETTINGS, epochs=9))
+
+
+def test_fresh_starts_over(tmp_path: Path) -> None:
+    """`--fresh` throws away checkpoint, result and comparisons."""
+    run = Run(tmp_path)
+    run.open(SETTINGS)
+    run.save_checkpoint({"epoch": 1})
+    run.save_result({"tasks": {}})
+    (run.evaluations / "concat-seed0").mkdir(parents=True)
+    run.open(replace(SETTINGS, epochs=9), fresh=True)
+
+    assert run.checkpoint() is None
+    assert run.result() is None
+    assert not run.evaluations.exists()
+    assert run.settings().epochs == 9
+
+
+def test_no_file_is_ever_half_written(tmp_path: Path) -> None:
+    """Writing leaves no other file behind; what is there is the last whole one."""
+    run = Run(tmp_path)
+    run.open(SETTINGS)
+    for epoch in (1, 2):
+        run.save_checkpoint({"epoch": epoch, "weights": torch.ones(3)})
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "settings.json"]
+    loaded = run.checkpoint()
+    assert loaded is not None
+    assert loaded["epoch"] == 2
+
+
+def test_a_damaged_checkpoint_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    """Truncated bytes are an error in words, not a stack."""
+    run = Run(tmp_path)
+    run.open(SETTINGS)
+    run.save_checkpoint({"weights": torch.ones(100)})
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:200])
+
+    with pytest.raises(RunError, match=r"checkpoint\.pt is damaged.*--fresh"):
+        run.checkpoint()
+
+
+class Payload:
+    """What a hostile pickle would run."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("/nonexistent/never"),))
+
+
+def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Path) -> None:
+    """Only tensors and plain values load."""
+    run = Run(tmp_path)
+    run.open(SETTINGS)
+    (tmp_path / "checkpoint.pt").write_bytes(pickle.dumps({"epoch": Payload()}, protocol=2))
+
+    with pytest.raises(RunError, match="damaged"):
+        run.checkpoint()
+
+
+def test_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
+    """Evaluating or exporting nothing is told in words."""
+    with pytest.raises(RunError, match="there is no run; train one first"):
+        Run(tmp_path).settings()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("epochs", 0), ("batch_size", 0), ("drop_items", 1.0), ("learning_rate", 0.0)]
+)
+def test_settings_that_cannot_train_are_refused_by_name(field: str, value: float) -> None:
+    """The error names the field."""
+    with pytest.raises(ValueError, match=field):
+        replace(SETTINGS, **{field: value})
