@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 
@@ -67,8 +68,9 @@ def create_app(settings: Settings, histories: Path | None = None, readiness: Rea
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RankonceError)
     problem = problems.of_error(error, request.state.request_id)
-    if problem.status >= 500:
-        log.warning("%s request_id=%s: %s", error.code, request.state.request_id, error.detail)
+    # What is unavailable is told by whoever found it, once; here it would flood the log while an outage lasts.
+    level = logging.WARNING if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
+    log.log(level, "%s request_id=%s: %s", error.code, request.state.request_id, error.detail)
     return Response(problem.body, problem.status, problem.headers)
 
 

@@ -7,7 +7,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from service.errors import DeadlineExceeded, InferenceFailed, InvalidRequest, Overloaded, Unavailable
+from service.errors import (
+    DeadlineExceeded,
+    HistoryDamaged,
+    InferenceFailed,
+    InvalidRequest,
+    Overloaded,
+    StoreUnavailable,
+    Unavailable,
+)
 from service.schemas import Mode, Surface
 from service.stages import StageClock
 
@@ -52,6 +60,8 @@ class RankObservation:
 
     def fail(self, error: BaseException) -> None:
         self.outcome = next((outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), "failed")
+        if self.lookup is None and isinstance(error, (HistoryDamaged, StoreUnavailable)):
+            self.lookup = "damaged" if isinstance(error, HistoryDamaged) else "unavailable"
 
     def end(self) -> None:
         self.total_seconds = time.perf_counter() - self.started
