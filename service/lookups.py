@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from service.codec import HistoryVersion, MemberHistory
+from service.encoded import Cached, EncodedHistory
 from service.errors import HistoryDamaged, StoreUnavailable
 from service.histories import HistoryStore, Window
 from service.inputs import HistoryArrays, history_arrays
@@ -32,12 +33,24 @@ _SOURCES: dict[LookupResult, HistorySource] = {
 
 
 class Lookup(NamedTuple):
-    """history and arrays are None ⇔ the result is `unchanged`: the caller has the encoding of `version` at hand."""
+    """Either `kept` is the encoding of this very history (result `unchanged`), or `history` and `arrays` are it."""
 
     result: LookupResult
     version: HistoryVersion
-    history: MemberHistory | None
-    arrays: HistoryArrays | None
+    history: MemberHistory | None = None
+    arrays: HistoryArrays | None = None
+    kept: EncodedHistory | None = None
+
+    @property
+    def length(self) -> int:
+        return self.kept.length if self.kept is not None else self.unkept[0].length
+
+    @property
+    def unkept(self) -> tuple[MemberHistory, HistoryArrays]:
+        """The history itself, for who offered no encoding of it, or one that was outdated."""
+        assert self.history is not None, "the history was not read, because an encoding of it was at hand"
+        assert self.arrays is not None, "the history was not read, because an encoding of it was at hand"
+        return self.history, self.arrays
 
     @property
     def source(self) -> HistorySource:
@@ -54,19 +67,20 @@ class HistoryLookup:
         self._complaints: set[str] = set()
         self._store_failing = False
 
-    async def read(self, model: LoadedModel, member_id: str, known: HistoryVersion | None) -> Lookup:
+    async def read(self, model: LoadedModel, member_id: str, kept: Cached | None) -> Lookup:
         """One round trip. Raises StoreUnavailable or HistoryDamaged where `on_failure` says so.
 
-        A failed read never falls back on anything that is older: it is a cold start, and says so.
+        kept: an encoding at hand, which saves the transfer if the store says that it is current. A failed read never
+        falls back on anything older: it is a cold start, and says so.
         """
         manifest = model.manifest
         store = self._stores[manifest.embedding_version]
         try:
-            history = await store.get(member_id, Window(manifest.max_history, manifest.slack), known)
+            history = await store.get(member_id, Window(manifest.max_history, manifest.slack), kept and kept.version)
             self._store_failing = False
             if history is None:
-                assert known is not None, "only a known version can be unchanged"
-                return Lookup("unchanged", known, None, None)
+                assert kept is not None, "only a known version can be unchanged"
+                return Lookup("unchanged", kept.version, kept=kept.encoded)
             arrays = history_arrays(history, manifest)
         except (StoreUnavailable, HistoryDamaged) as error:
             self._complain(member_id, error)

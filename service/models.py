@@ -5,6 +5,7 @@ Also the seam between ranking and inference: the `Ranker` protocol, which `runti
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -33,11 +34,25 @@ class Scored(NamedTuple):
     seconds: float
 
 
+class Begun(NamedTuple):
+    """One trip to an inference thread that does both: `encoded` is ready first, and others may wait for it alone.
+
+    Cancelling `scored` stops the scoring, cancelling `encoded` the encoding.
+    """
+
+    encoded: asyncio.Future[EncodedHistory]
+    scored: asyncio.Future[Scored]
+
+
 class Ranker(Protocol):
     """A loaded ranker. Every method raises InferenceFailed when the artifact fails or gives what is not finite."""
 
     def encode_history(self, history: HistoryArrays) -> Awaitable[EncodedHistory]:
         """Encode a history once, for any number of candidates."""
+        ...
+
+    def encode_and_score(self, history: HistoryArrays, candidates: CandidateArrays) -> Begun:
+        """Both, in one trip: what a request does whose history nobody has encoded yet."""
         ...
 
     def score_candidates(self, encoded: EncodedHistory, candidates: CandidateArrays) -> Awaitable[Scored]:

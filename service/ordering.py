@@ -19,6 +19,8 @@ IMPRESSIONS_PER_PRICE = 1000.0  # eCPM is the expected revenue of a thousand imp
 
 _MANTISSA = 10 ** (SIGNIFICANT_DIGITS - 1)
 _LOWEST_EXPONENT = -324  # the smallest float64 above zero is 4.9e-324
+_LARGEST_POWER = 300
+_POWERS = 10.0 ** np.arange(_LARGEST_POWER + 1)
 
 
 class Ordered(NamedTuple):
@@ -62,31 +64,29 @@ def order(scores: NDArray[np.float64]) -> Ordered:
 
 def _decimal(magnitude: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Exponent e and integer mantissa m, both [C], with magnitude ≈ m · 10^(e − 5) and 10^5 ≤ m < 10^6 (or m = 0)."""
-    positive = magnitude > 0.0
-    safe = np.where(positive, magnitude, 1.0)
+    zero = magnitude == 0.0
+    safe = np.where(zero, 1.0, magnitude)
     exponent = np.floor(np.log10(safe)).astype(np.int64)
-    mantissa = np.rint(_scaled(safe, SIGNIFICANT_DIGITS - 1 - exponent)).astype(np.int64)
+    mantissa = np.rint(_scaled(safe, SIGNIFICANT_DIGITS - 1 - exponent))
     # log10 may miss a power of ten by one bit, and rounding may reach the next one.
     low = mantissa < _MANTISSA
-    exponent = np.where(low, exponent - 1, exponent)
-    mantissa = np.where(low, np.rint(_scaled(safe, SIGNIFICANT_DIGITS - 1 - exponent)).astype(np.int64), mantissa)
+    if low.any():
+        exponent -= low
+        mantissa = np.where(low, np.rint(_scaled(safe, SIGNIFICANT_DIGITS - 1 - exponent)), mantissa)
     high = mantissa >= 10 * _MANTISSA
-    exponent = np.where(high, exponent + 1, exponent)
-    mantissa = np.where(high, _MANTISSA, mantissa)
-    return exponent, np.where(positive, mantissa, 0)
+    exponent += high
+    mantissa[high] = _MANTISSA
+    mantissa[zero] = 0.0
+    return exponent, mantissa.astype(np.int64)
 
 
 def _scaled(values: NDArray[np.float64], power: NDArray[np.int64]) -> NDArray[np.float64]:
-    """values · 10^power, in two halves: 10^power alone leaves float64 at either end of its range.
-
-    Negative powers divide, because 10^n is exact up to n = 22 and 10^−n never is: 123457 / 10^6 is the double nearest
-    to 0.123457.
-    """
-    half = power // 2
-    rest = power - half
-    near = np.abs(power) <= 300
-    first = np.where(near, power, half)
-    second = np.where(near, 0, rest)
-    for step in (first, second):
-        values = values * 10.0 ** np.maximum(step, 0) / 10.0 ** np.maximum(-step, 0)
-    return values
+    """values · 10^power. Negative powers divide: 10^n is exact up to n = 22 and 10^−n never is, so that 123457 / 10^6
+    is the double nearest to 0.123457."""
+    far = np.abs(power) > _LARGEST_POWER
+    near = np.where(far, 0, power)
+    result: NDArray[np.float64] = values * _POWERS[np.maximum(near, 0)] / _POWERS[np.maximum(-near, 0)]
+    if far.any():  # 10^power alone would leave float64 at either end of its range
+        half = power[far] // 2
+        result[far] = _scaled(_scaled(values[far], half), power[far] - half)
+    return result

@@ -7,9 +7,9 @@ It does not know tensors, HTTP, Redis or Prometheus: each has a part of its own,
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import NamedTuple, Protocol
 
 from service.admission import Admission
@@ -19,8 +19,8 @@ from service.encoded import Cached, EncodedHistory, EncodedHistoryCache, Encoded
 from service.histories import HistoryStore
 from service.inputs import CandidateArrays, candidate_arrays
 from service.lookups import HistoryLookup, Lookup
-from service.models import LoadedModel, Scored
-from service.observation import RankObservation, RankObserver
+from service.models import Begun, LoadedModel, Scored
+from service.observation import Encoding, RankObservation, RankObserver
 from service.schemas import HistoryInfo, Mode, ModelRef, RankRequest, RankResponse, Surface
 from service.settings import Settings
 from service.stages import StageClock
@@ -85,12 +85,11 @@ class RankingService:
     async def _answer(self, request: RankRequest, request_id: str, mode: Mode, seen: RankObservation) -> RankResponse:
         model = self._models.get(request.surface)
         seen.model_version = model.manifest.version
-        kept = self._kept(request, mode, model)
 
         with seen.clock.stage("history"):
-            lookup = await self._histories.read(model, request.member_id, kept.version if kept else None)
-        seen.lookup = lookup.result
-        seen.history_length = _length(lookup, kept)
+            kept = self._kept(request, mode, model)
+            lookup = await self._histories.read(model, request.member_id, kept)
+        seen.lookup, seen.history_length = lookup.result, lookup.length
 
         with seen.clock.stage("assemble"):
             candidates = candidate_arrays(
@@ -98,15 +97,10 @@ class RankingService:
             )
 
         if mode == "amortized":
-            with seen.clock.stage("encode"):
-                encoded = await self._encode(request, model, lookup, kept, seen)
-            with seen.clock.stage("score"):
-                scored = await model.ranker.score_candidates(encoded, candidates)
+            encoded, scored = await self._score_amortized(request, model, lookup, candidates, seen)
             seen.inference_seconds = scored.seconds + (encoded.seconds if seen.encoding == "computed" else 0.0)
         else:
-            encoded = None
-            with seen.clock.stage("score"):
-                scored = await self._score_non_amortized(model, lookup, candidates)
+            encoded, scored = None, await self._score_non_amortized(model, lookup, candidates, seen)
             seen.inference_seconds = scored.seconds
 
         with seen.clock.stage("order"):
@@ -131,27 +125,55 @@ class RankingService:
             return None
         return self._encoded.lookup(model.identity, request.member_id)
 
-    async def _encode(
-        self, request: RankRequest, model: LoadedModel, lookup: Lookup, kept: Cached | None, seen: RankObservation
-    ) -> EncodedHistory:
-        if lookup.arrays is None:
-            assert kept is not None, "only a kept encoding can be unchanged"
-            seen.encoding = "cached"
+    async def _score_amortized(
+        self,
+        request: RankRequest,
+        model: LoadedModel,
+        lookup: Lookup,
+        candidates: CandidateArrays,
+        seen: RankObservation,
+    ) -> tuple[EncodedHistory, Scored]:
+        """Encode once, or take what is encoded already; then score. If it is this request that encodes, one trip to
+        an inference thread does both, and the encoding is shared as soon as it is there."""
+        begun: Begun | None = None
+
+        def encode() -> asyncio.Future[EncodedHistory]:
+            nonlocal begun
+            begun = model.ranker.encode_and_score(lookup.unkept[1], candidates)
+            return begun.encoded
+
+        try:
+            with seen.clock.stage("encode"):
+                encoded, seen.encoding = await self._encoding(request, model, lookup, encode)
+            with seen.clock.stage("score"):
+                scoring = begun.scored if begun else model.ranker.score_candidates(encoded, candidates)
+                return encoded, await scoring
+        finally:
+            if begun:
+                begun.scored.cancel()  # nothing to stop, unless this request has failed or was given up
+
+    async def _encoding(
+        self,
+        request: RankRequest,
+        model: LoadedModel,
+        lookup: Lookup,
+        encode: Callable[[], asyncio.Future[EncodedHistory]],
+    ) -> tuple[EncodedHistory, Encoding]:
+        if lookup.kept is not None:
             self._encoded.hit(model.identity, request.member_id)
-            return kept.encoded
-        encode = partial(model.ranker.encode_history, lookup.arrays)
+            return lookup.kept, "cached"
         if not request.reuse_encoding:
-            seen.encoding = "computed"
-            return await encode()
+            return await encode(), "computed"
         if lookup.result == "absent":  # what is left of an erased member
             self._encoded.forget(model.identity, request.member_id)
-        member, version = (request.member_id, lookup.version) if lookup.arrays.length else _COLD_START
-        encoded, seen.encoding = await self._encoded.get(EncodedKey(model.identity, member, version), encode)
-        return encoded
+        member, version = (request.member_id, lookup.version) if lookup.length else _COLD_START
+        return await self._encoded.get(EncodedKey(model.identity, member, version), encode)
 
-    async def _score_non_amortized(self, model: LoadedModel, lookup: Lookup, candidates: CandidateArrays) -> Scored:
-        assert lookup.arrays is not None, "the non-amortized mode always reads the history"
-        return await model.ranker.score_non_amortized(lookup.arrays, candidates)
+    async def _score_non_amortized(
+        self, model: LoadedModel, lookup: Lookup, candidates: CandidateArrays, seen: RankObservation
+    ) -> Scored:
+        with seen.clock.stage("score"):
+            return await model.ranker.score_non_amortized(lookup.unkept[1], candidates)
 
     async def _explain(
         self,
@@ -163,16 +185,8 @@ class RankingService:
         answer: Answer,
     ) -> None:
         """Add the explanations. The non-amortized mode has no encoded history: one is made, for this alone."""
-        assert lookup.arrays is not None, "an explanation always reads the history"
-        assert lookup.history is not None
+        history, arrays = lookup.unkept
         if encoded is None:
-            encoded = await model.ranker.encode_history(lookup.arrays)
+            encoded = await model.ranker.encode_history(arrays)
         attention = await model.ranker.explain(encoded, candidates.chosen(answer.chosen))
-        explain(answer.ranked, attention, count, lookup.history, model.manifest, model.items)
-
-
-def _length(lookup: Lookup, kept: Cached | None) -> int:
-    if lookup.history is not None:
-        return lookup.history.length
-    assert kept is not None, "only a kept encoding can be unchanged"
-    return kept.encoded.length
+        explain(answer.ranked, attention, count, history, model.manifest, model.items)

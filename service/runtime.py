@@ -14,10 +14,9 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,50 +39,32 @@ from service.encoded import EncodedHistory
 from service.errors import InferenceFailed
 from service.inputs import CandidateArrays, HistoryArrays
 from service.items import Items
-from service.models import LoadedModel, Scored
+from service.models import Begun, LoadedModel, Scored
 from service.settings import Settings
+from service.threads import ThreadPool
 
 log = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 WARM_UP_RUNS = 3
 """TorchScript profiles a method's first run and specialises it in the second: from the third on it is itself."""
 
 
-class InferencePool:
-    """Threads that run the ranker, each in inference mode with its own number of intra-op threads.
+class InferencePool(ThreadPool):
+    """Threads that run the ranker, each in inference mode and with its own number of intra-op threads.
 
-    Both are properties of a thread, not of the process, and so are set in every worker.
+    Both are properties of a thread, not of the process, and so are set in every one.
     """
 
     def __init__(self, threads: int, intra_op_threads: int) -> None:
-        self._intra_op_threads = intra_op_threads
-        self._modes: list[torch.inference_mode] = []
-        self._executor = ThreadPoolExecutor(threads, "inference", initializer=self._enter)
-        ready = threading.Barrier(threads)  # all threads exist before the first request needs one
-        for started in [self._executor.submit(ready.wait) for _ in range(threads)]:
-            started.result()
+        modes: list[torch.inference_mode] = []
 
-    def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-        """Run on a free thread. Cancelling the future drops work that no thread has begun."""
-        return asyncio.wrap_future(self._executor.submit(function, *args, **kwargs))
+        def prepare() -> None:
+            torch.set_num_threads(intra_op_threads)
+            mode = torch.inference_mode()
+            mode.__enter__()
+            modes.append(mode)  # left by the thread's end alone
 
-    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run on a free thread and block until it is done: for loading, never on the event loop."""
-        started: Future[R] = self._executor.submit(function, *args, **kwargs)
-        return started.result()
-
-    def close(self) -> None:
-        """Drop what has not begun and wait for what has."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _enter(self) -> None:
-        torch.set_num_threads(self._intra_op_threads)
-        mode = torch.inference_mode()
-        mode.__enter__()
-        self._modes.append(mode)  # left only by the thread's end
+        super().__init__(threads, "inference", prepare)
 
 
 class Chunking(NamedTuple):
@@ -119,11 +100,19 @@ class TorchScriptRanker:
     def encode_history(self, history: HistoryArrays) -> asyncio.Future[EncodedHistory]:
         return self._pool.submit(self._encode, history)
 
+    def encode_and_score(self, history: HistoryArrays, candidates: CandidateArrays) -> Begun:
+        return Begun(
+            *self._pool.submit_two(
+                lambda: self._encode(history),
+                lambda encoded, stop: self._score(encoded, candidates, stop),
+            )
+        )
+
     def score_candidates(self, encoded: EncodedHistory, candidates: CandidateArrays) -> asyncio.Future[Scored]:
-        return self._stoppable(self._score, encoded, candidates)
+        return self._pool.submit_stoppable(self._score, encoded, candidates)
 
     def score_non_amortized(self, history: HistoryArrays, candidates: CandidateArrays) -> asyncio.Future[Scored]:
-        return self._stoppable(self._score_each, history, candidates)
+        return self._pool.submit_stoppable(self._score_each, history, candidates)
 
     def explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> asyncio.Future[NDArray[np.float32]]:
         return self._pool.submit(self._explain, encoded, candidates)
@@ -161,13 +150,6 @@ class TorchScriptRanker:
                 candidates = CandidateArrays.blank(self._manifest, count)
                 for _ in range(WARM_UP_RUNS):
                     self._score_each(history, candidates, never)
-
-    def _stoppable(self, function: Callable[..., Scored], *args: Any) -> asyncio.Future[Scored]:
-        """Submit work that looks, between two passes, whether its caller is still there."""
-        stop = threading.Event()
-        future = self._pool.submit(function, *args, stop)
-        future.add_done_callback(lambda done: stop.set() if done.cancelled() else None)
-        return future
 
     def _encode(self, history: HistoryArrays) -> EncodedHistory:
         start = time.perf_counter()

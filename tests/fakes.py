@@ -15,7 +15,7 @@ from service.codec import HistoryVersion, MemberHistory
 from service.encoded import EncodedHistory
 from service.histories import InMemoryHistoryStore, Window
 from service.inputs import CandidateArrays, HistoryArrays
-from service.models import Scored
+from service.models import Begun, Scored
 from service.observation import RankObservation
 
 
@@ -37,6 +37,18 @@ class FakeRanker:
         self.encoded += 1
         await self._pass()
         return EncodedHistory(history.embeddings.sum(axis=0), history.length, 4096, 0.25)
+
+    def encode_and_score(self, history: HistoryArrays, candidates: CandidateArrays) -> Begun:
+        encoding = asyncio.ensure_future(self.encode_history(history))
+
+        async def score() -> Scored:
+            return await self.score_candidates(await asyncio.shield(encoding), candidates)
+
+        scoring = asyncio.ensure_future(score())
+        scoring.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # whoever waits has it from encoding
+        return Begun(encoding, scoring)
 
     async def score_candidates(self, encoded: EncodedHistory, candidates: CandidateArrays) -> Scored:
         await self._pass()

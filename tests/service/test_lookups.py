@@ -10,6 +10,7 @@ import pytest
 
 from model.bundle import read_items, read_manifest
 from service.codec import HistoryVersion, encode_records
+from service.encoded import Cached, EncodedHistory
 from service.errors import HistoryDamaged, StoreUnavailable
 from service.items import Items
 from service.lookups import HistoryLookup
@@ -58,12 +59,17 @@ async def test_a_member_without_a_history_is_a_cold_start(lookup: HistoryLookup,
 
 async def test_a_known_version_saves_the_transfer(lookup: HistoryLookup, model: LoadedModel) -> None:
     """Nothing is decoded when the caller's version is the log's; anything else is read."""
-    known = (await lookup.read(model, "bob", None)).version
+    first = await lookup.read(model, "bob", None)
+    incarnation = first.version.incarnation
+    encoded = EncodedHistory((), 24, 0, 0.0)
 
-    assert (await lookup.read(model, "bob", known)).result == "unchanged"
-    assert (await lookup.read(model, "bob", known)).arrays is None
-    assert (await lookup.read(model, "bob", HistoryVersion(known.incarnation, 29))).result == "found"
-    assert (await lookup.read(model, "bob", HistoryVersion(known.incarnation + 1, 30))).result == "found"
+    unchanged = await lookup.read(model, "bob", Cached(first.version, encoded))
+
+    assert (unchanged.result, unchanged.source) == ("unchanged", "cache")
+    assert (unchanged.kept, unchanged.history, unchanged.length) == (encoded, None, 24)
+    for outdated in (HistoryVersion(incarnation, 29), HistoryVersion(incarnation + 1, 30)):
+        found = await lookup.read(model, "bob", Cached(outdated, encoded))
+        assert (found.result, found.kept) == ("found", None)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +79,10 @@ async def test_a_failed_read_is_a_cold_start_that_says_so_or_an_error(
     lookup: HistoryLookup, store: FailingStore, model: LoadedModel, error: Exception, result: str
 ) -> None:
     """By one setting; and never an older history, even if the caller has one."""
-    known = (await lookup.read(model, "bob", None)).version
+    version = (await lookup.read(model, "bob", None)).version
     store.error = error
 
-    found = await lookup.read(model, "bob", known)
+    found = await lookup.read(model, "bob", Cached(version, EncodedHistory((), 24, 0, 0.0)))
 
     assert (found.result, found.source) == (result, "degraded")
     assert found.arrays is not None

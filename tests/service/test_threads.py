@@ -1,0 +1,121 @@
+"""ThreadPool: work on threads, and how it ends early."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from service.threads import ThreadPool
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPool]:
+    """One thread: what is submitted second waits for the first."""
+    pool = ThreadPool(1, "test", lambda: None)
+    yield pool
+    pool.close()
+
+
+async def test_every_thread_is_prepared_before_it_works() -> None:
+    """All of them exist from the start, none is born in a request."""
+    prepared: list[int] = []
+    pool = ThreadPool(3, "test", lambda: prepared.append(threading.get_ident()))
+
+    assert len(set(prepared)) == 3
+    assert await pool.submit(threading.get_ident) in prepared
+    assert pool.run(threading.get_ident) in prepared
+    pool.close()
+    assert len(prepared) == 3
+
+
+async def test_work_that_no_thread_has_begun_is_dropped_when_its_caller_leaves(pool: ThreadPool) -> None:
+    """Behind a busy thread, a cancelled request costs nothing, in one step or two."""
+    busy = threading.Event()
+    ran: list[str] = []
+    first = pool.submit(busy.wait)
+    second = pool.submit(ran.append, "second")
+    step, other_step = pool.submit_two(lambda: ran.append("step"), lambda _, __: ran.append("other step"))
+    last = pool.submit(ran.append, "last")
+
+    for dropped in (second, step, other_step):
+        dropped.cancel()
+    await asyncio.sleep(0)
+    busy.set()
+    await asyncio.gather(first, last)
+
+    assert ran == ["last"]
+
+
+async def test_stoppable_work_learns_that_its_caller_has_left(pool: ThreadPool) -> None:
+    """The event that it looks at is set by the cancellation, and by nothing else."""
+    entered, seen = threading.Event(), []
+
+    def work(stop: threading.Event) -> None:
+        entered.set()
+        seen.append(stop.wait(timeout=30))
+
+    future = pool.submit_stoppable(work)
+    await asyncio.to_thread(entered.wait, 30)
+    future.cancel()
+    await pool.submit(int)
+
+    assert seen == [True]
+    finished: list[threading.Event] = []
+    await pool.submit_stoppable(finished.append)
+    await asyncio.sleep(0)
+    assert not finished[0].is_set()
+
+
+async def test_two_steps_share_a_trip_and_the_first_result_does_not_wait_for_the_second(pool: ThreadPool) -> None:
+    """While the second step is held, the first one's result is there."""
+    hold = threading.Event()
+
+    def second(value: int, _: threading.Event) -> int:
+        hold.wait(timeout=30)
+        return value + 1
+
+    first, last = pool.submit_two(lambda: 1, second)
+
+    assert await first == 1
+    assert not last.done()
+    hold.set()
+    assert await last == 2
+
+
+async def test_the_second_step_can_be_given_up_alone(pool: ThreadPool) -> None:
+    """Others may still wait for the first."""
+    hold, ran = threading.Event(), []
+
+    def first() -> str:
+        hold.wait(timeout=30)
+        return "done"
+
+    one, two = pool.submit_two(first, lambda value, _: ran.append(value))
+    two.cancel()
+    await asyncio.sleep(0)
+    hold.set()
+
+    assert await one == "done"
+    await pool.submit(int)
+    assert ran == []
+
+
+async def test_a_step_that_raises_raises_where_it_is_awaited(pool: ThreadPool) -> None:
+    """The first one's error leaves the second pending; the second's is its own."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("no")
+
+    first, second = pool.submit_two(fail, lambda _, __: None)
+    with pytest.raises(ValueError, match="no"):
+        await first
+    assert not second.done()
+    second.cancel()
+
+    first, second = pool.submit_two(lambda: None, fail)
+    await first
+    with pytest.raises(ValueError, match="no"):
+        await second
