@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from service.comparison import KEPT, Comparison
@@ -45,7 +46,7 @@ def _ranking(comparison: Comparison, limit: int, title: str) -> Table:
     twins = [{candidate.id: candidate for candidate in answer.ranked} for _, answer in others]
     for candidate in first.ranked[:limit]:
         scores = [candidate.score, *(twin[candidate.id].score for twin in twins)]
-        row = [str(candidate.rank), candidate.id + (" (unknown)" if candidate.unknown_item else "")]
+        row = [str(candidate.rank), escape(candidate.id) + (" (unknown)" if candidate.unknown_item else "")]
         row += [f"{score:.6g}" for score in scores]
         row += [f"{scores[0] - scores[1]:.1e}"] if others else []
         table.add_row(*row, *(f"{probability:.4f}" for probability in candidate.predictions.values()))

@@ -46,6 +46,6 @@ def _candidate(text: str, surface: Surface) -> Candidate:
         return Candidate(text)
     item_id, _, bid = text.rpartition("=") if "=" in text else (text, "", str(DEFAULT_BID))
     try:
-        return msgspec.convert({"id": item_id, "bid": float(bid)}, Candidate)
+        return msgspec.convert({"id": item_id, "bid": msgspec.json.decode(bid)}, Candidate)
     except (ValueError, msgspec.ValidationError):
         raise BadRequest(f"{text!r} is not id=bid") from None
