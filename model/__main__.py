@@ -22,13 +22,13 @@ from model.evaluate import BASELINES, Baseline, evaluate, popularity_quality
 from model.export import export_bundle
 from model.histories_file import write_histories
 from model.ranker import Ranker
+from model.recipes import recipe
 from model.requests_file import sample_requests, write_requests
 from model.run import Run, RunError, TrainingSettings
 from model.train import item_table, restore, train
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
-DEFAULTS = TrainingSettings(data=SYNTHETIC, surface="feed")
 
 RunFolder = Annotated[Path, typer.Option("--run", help="the run's folder")]
 
@@ -42,43 +42,49 @@ def train_command(
         Path | None, typer.Option(help="take over this run's item table, so both surfaces share one history")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="throw away what the folder holds")] = False,
-    seed: Annotated[int, typer.Option(help="of weights and batches")] = DEFAULTS.seed,
-    data_seed: Annotated[int, typer.Option(help="of made-up data, negatives and bids")] = DEFAULTS.data_seed,
-    epochs: Annotated[int, typer.Option()] = DEFAULTS.epochs,
-    batch_size: Annotated[int, typer.Option(help="impressions a step")] = DEFAULTS.batch_size,
-    learning_rate: Annotated[float, typer.Option()] = DEFAULTS.learning_rate,
-    weight_decay: Annotated[float, typer.Option()] = DEFAULTS.weight_decay,
-    patience: Annotated[int, typer.Option(help="epochs without a better validation")] = DEFAULTS.patience,
-    dropout: Annotated[float, typer.Option()] = DEFAULTS.dropout,
-    embedding_dim: Annotated[int, typer.Option()] = DEFAULTS.embedding_dim,
-    layers: Annotated[int, typer.Option()] = DEFAULTS.layers,
-    heads: Annotated[int, typer.Option()] = DEFAULTS.heads,
-    ffn_dim: Annotated[int, typer.Option()] = DEFAULTS.ffn_dim,
-    max_history: Annotated[int, typer.Option(help="longest window, in actions")] = DEFAULTS.max_history,
-    slack: Annotated[int, typer.Option(help="the window's start moves in such steps")] = DEFAULTS.slack,
+    seed: Annotated[int, typer.Option(help="of weights and batches")] = 0,
+    data_seed: Annotated[int, typer.Option(help="of made-up data, negatives and bids")] = 0,
+    epochs: Annotated[int | None, typer.Option()] = None,
+    batch_size: Annotated[int | None, typer.Option(help="impressions a step")] = None,
+    learning_rate: Annotated[float | None, typer.Option()] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="of the ranker's matrices")] = None,
+    item_decay: Annotated[float | None, typer.Option(help="of the item embeddings")] = None,
+    patience: Annotated[int | None, typer.Option(help="epochs without a better validation")] = None,
+    dropout: Annotated[float | None, typer.Option()] = None,
+    embedding_dim: Annotated[int | None, typer.Option()] = None,
+    layers: Annotated[int | None, typer.Option()] = None,
+    heads: Annotated[int | None, typer.Option()] = None,
+    ffn_dim: Annotated[int | None, typer.Option()] = None,
+    max_history: Annotated[int | None, typer.Option(help="longest window, in actions")] = None,
+    slack: Annotated[int | None, typer.Option(help="the window's start moves in such steps")] = None,
 ) -> None:
-    """Train a ranker, or go on with a run that was interrupted."""
+    """Train a ranker, or go on with a run that was interrupted. What is not given comes from the data set's recipe."""
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "item_decay": item_decay,
+        "patience": patience,
+        "dropout": dropout,
+        "embedding_dim": embedding_dim,
+        "layers": layers,
+        "heads": heads,
+        "ffn_dim": ffn_dim,
+        "max_history": max_history,
+        "slack": slack,
+    }
     with _one_line_errors():
+        data = data if data == SYNTHETIC else str(Path(data).resolve())
+        dataset = _dataset(data, _surface(surface), data_seed)
         settings = TrainingSettings(
-            data=data if data == SYNTHETIC else str(Path(data).resolve()),
-            surface=_surface(surface),
-            items_from=str(items_from.resolve()) if items_from else "",
-            seed=seed,
+            data=data,
+            surface=dataset.surface,
             data_seed=data_seed,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            patience=patience,
-            dropout=dropout,
-            embedding_dim=embedding_dim,
-            layers=layers,
-            heads=heads,
-            ffn_dim=ffn_dim,
-            max_history=max_history,
-            slack=slack,
+            seed=seed,
+            items_from=str(items_from.resolve()) if items_from else "",
+            **{**recipe(dataset.name), **{name: value for name, value in given.items() if value is not None}},
         )
-        dataset = _dataset(settings)
         items = _items_of(items_from, dataset) if items_from else None
         folder = Run(run)
         folder.open(settings, fresh=fresh)
@@ -108,7 +114,7 @@ def evaluate_command(
         if not chosen or not set(chosen) <= set(BASELINES):
             raise RunError(f"--baselines must be some of {', '.join(BASELINES)}; got {baselines!r}")
         folder = Run(run)
-        dataset = _dataset(folder.settings())
+        dataset = _dataset_of(folder.settings())
         with ProgressReporter(console) as reporter:
             evaluation = evaluate(
                 dataset, folder, baselines=cast(list[Baseline], chosen), seeds=seeds, reporter=reporter.named
@@ -134,7 +140,7 @@ def export_command(
     with _one_line_errors():
         folder = Run(run)
         settings = folder.settings()
-        dataset = _dataset(settings)
+        dataset = _dataset_of(settings)
         trained = restore(dataset, settings, folder)
         directory = repository / settings.surface / _next_version(repository, settings.surface)
         train_split = dataset.splits["train"]
@@ -172,16 +178,20 @@ def _surface(name: str) -> Surface:
     return cast(Surface, name)
 
 
-def _dataset(settings: TrainingSettings) -> Dataset:
-    with console.status(f"reading {settings.data}"):
-        return load(settings.data, settings.surface, settings.data_seed)
+def _dataset(data: str, surface: Surface, data_seed: int) -> Dataset:
+    with console.status(f"reading {data}"):
+        return load(data, surface, data_seed)
+
+
+def _dataset_of(settings: TrainingSettings) -> Dataset:
+    return _dataset(settings.data, settings.surface, settings.data_seed)
 
 
 def _items_of(folder: Path, dataset: Dataset) -> Any:
     """The item table of another run over the same items."""
     source = Run(folder)
     settings = source.settings()
-    other = load(settings.data, settings.surface, settings.data_seed)
+    other = _dataset_of(settings)
     if other.item_ids != dataset.item_ids:
         raise RunError(f"{folder} was trained on another data set: its items differ")
     return item_table(other, restore(other, settings, source).learner)

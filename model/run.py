@@ -38,7 +38,7 @@ class TrainingSettings:
 
     data: `synthetic` or an absolute path · items_from: the run whose item table is taken over and frozen, or "" ·
     drop_items, drop_history: share of ids replaced by the unknown item, share of histories emptied, in training ·
-    embedding_std: spread of the item embeddings before training
+    embedding_std: spread of the item embeddings before training · item_decay: weight decay of the item embeddings
     """
 
     data: str
@@ -58,8 +58,8 @@ class TrainingSettings:
     dropout: float = 0.1
     drop_items: float = 0.02
     drop_history: float = 0.03
-    embedding_std: float = 0.5
-    learning_rate: float = 4e-3
+    embedding_std: float = 0.1
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     item_decay: float = 0.0
     batch_size: int = 64

@@ -12,6 +12,7 @@ import torch
 from model.datasets.base import Dataset
 from model.datasets.synthetic import World, load_synthetic
 from model.evaluate import popularity_quality
+from model.recipes import recipe
 from model.run import Run, RunError, TrainingSettings
 from model.train import Silent, Trained, item_table, predict, restore, train
 
@@ -145,7 +146,7 @@ def test_items_of_another_data_set_or_width_are_refused(tmp_path: Path, dataset:
 def test_a_trained_ranker_beats_popularity_clearly(tmp_path: Path) -> None:
     """On planted tastes, with the default settings, AUC is ahead by far more than a seed can move it."""
     dataset = load_synthetic("feed", seed=0)
-    trained = trained_in(tmp_path, dataset, TrainingSettings(data="synthetic", surface="feed"))
+    trained = trained_in(tmp_path, dataset, TrainingSettings(data="synthetic", surface="feed", **recipe("synthetic")))
     popular = popularity_quality(dataset)
 
     for task, values in trained.result["tasks"].items():

@@ -1,0 +1,32 @@
+"""Recipes: settings that exist, for data sets that exist."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.datasets.loader import load
+from model.recipes import RECIPES, recipe
+from model.run import TrainingSettings
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_made_of_valid_settings(name: str) -> None:
+    """A recipe can be trained with."""
+    settings = TrainingSettings(data="somewhere", surface="feed", **RECIPES[name])
+
+    assert settings.epochs >= 1
+
+
+def test_a_recipe_is_found_by_the_data_sets_name() -> None:
+    """The name that the loader gives leads to it; an unknown one gets the defaults."""
+    assert recipe(load("synthetic", "feed").name) == RECIPES["synthetic"]
+    assert recipe("movielens-100k") == RECIPES["movielens"]
+    assert recipe("amazon-beauty") == RECIPES["amazon"]
+    assert recipe("kuairand") == {}
+
+
+def test_a_recipe_can_be_changed_without_changing_the_table() -> None:
+    """What the caller gets is its own."""
+    recipe("synthetic")["epochs"] = 99
+
+    assert recipe("synthetic")["epochs"] != 99
