@@ -21,6 +21,7 @@ class ThreadPool:
     """So many threads, alive from the start, each of which ran `prepare` first."""
 
     def __init__(self, threads: int, name: str, prepare: Callable[[], None]) -> None:
+        self._threads = threads
         self._executor = ThreadPoolExecutor(threads, name, initializer=prepare)
         together = threading.Barrier(threads)  # a thread is started only while all others are busy
         for started in [self._executor.submit(together.wait) for _ in range(threads)]:
@@ -72,6 +73,12 @@ class ThreadPool:
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run on a free thread and block until it is done: for loading, never on the event loop."""
         return self._executor.submit(function, *args, **kwargs).result()
+
+    def run_on_each(self, function: Callable[[], None]) -> None:
+        """Run once for every thread, side by side, and block: idle threads get one each, busy ones are not waited for
+        by the others."""
+        for started in [self._executor.submit(function) for _ in range(self._threads)]:
+            started.result()
 
     def close(self) -> None:
         """Drop what has not begun and wait for what has."""

@@ -31,6 +31,21 @@ async def test_every_thread_is_prepared_before_it_works() -> None:
     assert len(prepared) == 3
 
 
+def test_work_for_each_thread_is_spread_over_idle_ones() -> None:
+    """Three pieces that wait for each other can only end on three threads; an error reaches the caller."""
+    pool = ThreadPool(3, "test", lambda: None)
+    together = threading.Barrier(3)
+
+    pool.run_on_each(lambda: together.wait(timeout=30) and None)
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        pool.run_on_each(fail)
+    pool.close()
+
+
 async def test_work_that_no_thread_has_begun_is_dropped_when_its_caller_leaves(pool: ThreadPool) -> None:
     """Behind a busy thread, a cancelled request costs nothing, in one step or two."""
     busy = threading.Event()
