@@ -22,12 +22,14 @@ from service.observation import RankObservation
 class FakeRanker:
     """A ranker without torch: a candidate's logit is its dot product with the sum of the history's embeddings.
 
-    encoded: how many histories were encoded. `gate` holds every call until it is set; `error` is raised by every call.
+    encoded, scored, non_amortized: how many calls of each were begun. `gate` holds every call until it is set; `error`
+    is raised by every call.
     """
 
     def __init__(self, tasks: int = 1) -> None:
         self.tasks = tasks
         self.encoded = 0
+        self.scored = 0
         self.non_amortized = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -51,6 +53,7 @@ class FakeRanker:
         return Begun(encoding, scoring)
 
     async def score_candidates(self, encoded: EncodedHistory, candidates: CandidateArrays) -> Scored:
+        self.scored += 1
         await self._pass()
         assert isinstance(encoded.tensors, np.ndarray)
         return Scored(self._logits(encoded.tensors, candidates), 0.5)

@@ -118,6 +118,9 @@ async def test_reuse_can_be_refused_and_the_baseline_bypasses_the_cache(build: B
 
     assert world.ranker.encoded == 2
     assert len(world.cache) == 0
+    await world.rank()
+    await world.rank(reuse_encoding=False)
+    assert world.ranker.encoded == 4  # although an encoding is kept by now
 
 
 async def test_ten_simultaneous_requests_for_a_cold_member_encode_once(build: Build) -> None:

@@ -142,6 +142,23 @@ async def test_a_cancelled_request_is_observed(build: Build) -> None:
     assert "encode" in world.observer.last.clock.seconds
 
 
+async def test_a_cancelled_leader_leaves_its_encoding_and_takes_its_scoring_along(build: Build) -> None:
+    """The follower is answered from the one encoding; nobody scores for who has left."""
+    world = build()
+    await world.act(5)
+    world.ranker.gate.clear()
+    leader, follower = (asyncio.create_task(world.rank()) for _ in range(2))
+    await settle()
+
+    leader.cancel()
+    await settle()
+    world.ranker.gate.set()
+    await follower
+    await settle()
+
+    assert (world.ranker.encoded, world.ranker.scored) == (1, 1)
+
+
 @pytest.mark.parametrize("seed", range(5))
 async def test_ranks_racing_appends_rewrites_and_erasures_never_see_a_stale_history(build: Build, seed: int) -> None:
     """Every answer is that of some state the log had while the request ran, and never of an older one."""
@@ -160,8 +177,10 @@ async def test_ranks_racing_appends_rewrites_and_erasures_never_see_a_stale_hist
 
     length = 0
     running: list[tuple[asyncio.Task[Ranking], set[int]]] = []
-    for _ in range(150):
-        step = rng.choice(["rank", "rank", "rank", "act", "rewrite", "erase", "settle", "hold", "go", "cancel"])
+    steps = ["rank", "act", "rewrite", "erase", "settle", "hold", "go", "cancel"]
+    shares = [0.3, 0.15, 0.05, 0.05, 0.25, 0.05, 0.1, 0.05]
+    for _ in range(200):
+        step = rng.choice(steps, p=shares)
         if step == "rank":
             allowed = {length}
             running.append((asyncio.create_task(world.rank()), allowed))
