@@ -24,7 +24,7 @@ class Variant(NamedTuple):
 
 
 AMORTIZED = Variant("amortized", "amortized", reuse_encoding=False)
-KEPT = Variant("amortized, encoding kept", "amortized", reuse_encoding=True)
+KEPT = Variant("amortized, kept", "amortized", reuse_encoding=True)
 NON_AMORTIZED = Variant("non-amortized", "non_amortized", reuse_encoding=False)
 
 

@@ -147,7 +147,10 @@ class RankingService:
                 encoded, seen.encoding = await self._encoding(request, model, lookup, encode)
             with seen.clock.stage("score"):
                 scoring = begun.scored if begun else model.ranker.score_candidates(encoded, candidates)
-                return encoded, await scoring
+                scored = await scoring
+            if begun:  # the event loop may have woken for the encoding only when the scores were there as well
+                seen.clock.at_least("score", scored.seconds, taken_from="encode")
+            return encoded, scored
         finally:
             if begun:
                 begun.scored.cancel()  # nothing to stop, unless this request has failed or was given up

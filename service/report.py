@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -34,9 +35,9 @@ def _ranking(comparison: Comparison, limit: int, title: str) -> Table:
         if timing.variant != KEPT
     ]
     (_, first), *others = compared
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("rank", justify="right")
-    table.add_column("item")
+    table.add_column("item", overflow="fold")
     for label, _ in compared:
         table.add_column(label, justify="right")
     if others:
@@ -56,11 +57,11 @@ def _ranking(comparison: Comparison, limit: int, title: str) -> Table:
 
 
 def _timings(comparison: Comparison) -> Table:
-    table = Table(title="milliseconds in the service, median", title_justify="left")
+    table = Table(title="milliseconds in the service, median", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("mode")
     for stage in STAGES:
         table.add_column(stage, justify="right")
-    table.add_column("encode + score", justify="right")
+    table.add_column("encode+score", justify="right")
     for timing in comparison.timings:
         cells = [f"{timing.stages[stage] * 1e3:.3f}" if stage in timing.stages else "-" for stage in STAGES]
         table.add_row(timing.variant.label, *cells, f"{timing.inference * 1e3:.3f}")

@@ -25,6 +25,12 @@ class StageClock:
         finally:
             self.seconds[name] = time.perf_counter() - start
 
+    def at_least(self, name: Stage, seconds: float, taken_from: Stage) -> None:
+        """Credit a stage with what it is known to have taken, out of one that it was seen as part of."""
+        missing = min(max(0.0, seconds - self.seconds[name]), self.seconds[taken_from])
+        self.seconds[name] += missing
+        self.seconds[taken_from] -= missing
+
     def server_timing(self) -> str:
         """The `Server-Timing` header's value: stages in the order they ran, durations in milliseconds."""
         return ", ".join(f"{name};dur={seconds * 1e3:.3f}" for name, seconds in self.seconds.items())

@@ -32,3 +32,14 @@ def test_a_stage_that_raises_is_measured_too() -> None:
 def test_a_request_that_never_began_has_no_stages() -> None:
     """An empty header, not a broken one."""
     assert StageClock().server_timing() == ""
+
+
+@pytest.mark.parametrize(("known", "encode", "score"), [(0.25, 0.75, 0.25), (0.0625, 0.875, 0.125), (5.0, 0.0, 1.0)])
+def test_a_stage_gets_what_another_was_seen_to_take(known: float, encode: float, score: float) -> None:
+    """What is known to be scoring is moved out of the encode stage: never more than it has, and the sum stays."""
+    clock = StageClock()
+    clock.seconds = {"encode": 0.875, "score": 0.125}
+
+    clock.at_least("score", known, taken_from="encode")
+
+    assert clock.seconds == {"encode": encode, "score": score}
