@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
+import torch
 import typer
 from rich.console import Console
 
@@ -31,6 +32,8 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 console = Console()
 
 RunFolder = Annotated[Path, typer.Option("--run", help="the run's folder")]
+# At these widths a second thread saves little, and on a busy machine threads that wait for each other cost a lot.
+Threads = Annotated[int, typer.Option(min=1, help="threads of torch; more than one pays for wide rankers only")]
 
 
 @app.command("train")
@@ -57,8 +60,10 @@ def train_command(
     ffn_dim: Annotated[int | None, typer.Option()] = None,
     max_history: Annotated[int | None, typer.Option(help="longest window, in actions")] = None,
     slack: Annotated[int | None, typer.Option(help="the window's start moves in such steps")] = None,
+    threads: Threads = 1,
 ) -> None:
     """Train a ranker, or go on with a run that was interrupted. What is not given comes from the data set's recipe."""
+    torch.set_num_threads(threads)
     given = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -107,8 +112,10 @@ def evaluate_command(
     run: RunFolder,
     seeds: Annotated[int, typer.Option(min=1, help="two or more give paired 95 % intervals")] = 1,
     baselines: Annotated[str, typer.Option(help="comma-separated")] = ",".join(BASELINES),
+    threads: Threads = 1,
 ) -> None:
     """Compare a run with popularity and the other fusions, trained alike. Goes on where it was interrupted."""
+    torch.set_num_threads(threads)
     with _one_line_errors():
         chosen = [name.strip() for name in baselines.split(",") if name.strip()]
         if not chosen or not set(chosen) <= set(BASELINES):
