@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.linear import Linear
+
 
 class HistoryTokens(nn.Module):
     """History token = item embedding + action embedding + position; candidate token = item embedding + position T.
@@ -52,20 +54,20 @@ class CrossAttentionLayer(nn.Module):
         self.heads = heads
         self.head_dim = embedding_dim // heads
         self.attention_norm = nn.LayerNorm(embedding_dim)
-        self.query = nn.Linear(embedding_dim, embedding_dim)
-        self.key_value = nn.Linear(embedding_dim, 2 * embedding_dim)
+        self.query = Linear(embedding_dim, embedding_dim)
+        self.key_value = Linear(embedding_dim, 2 * embedding_dim)
         self.sink = nn.Parameter(torch.empty(2, heads, 1, self.head_dim))
-        self.output = nn.Linear(embedding_dim, embedding_dim)
+        self.output = Linear(embedding_dim, embedding_dim)
         self.ffn_norm = nn.LayerNorm(embedding_dim)
-        self.ffn_in = nn.Linear(embedding_dim, ffn_dim)
-        self.ffn_out = nn.Linear(ffn_dim, embedding_dim)
+        self.ffn_in = Linear(embedding_dim, ffn_dim)
+        self.ffn_out = Linear(ffn_dim, embedding_dim)
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.sink, std=0.02)
 
     def keys_values(self, normed: Tensor) -> tuple[Tensor, Tensor]:
         """normed history rows [B, T, D] → keys and values, each [B, H, T, D/H]. The sink is not among them."""
         batch, length, _ = normed.shape
-        projected = self.key_value(normed).view(batch, length, 2, self.heads, self.head_dim)
+        projected = self.key_value(normed.flatten(0, 1)).view(batch, length, 2, self.heads, self.head_dim)
         projected = projected.permute(2, 0, 3, 1, 4)  # [2, B, H, T, D/H]
         return projected[0], projected[1]
 
@@ -74,19 +76,22 @@ class CrossAttentionLayer(nn.Module):
         sink = self.sink.unsqueeze(1).expand(-1, keys.size(0), -1, -1, -1)  # [2, B, H, 1, D/H]
         return torch.cat([sink[0], keys], dim=2), torch.cat([sink[1], values], dim=2)
 
-    def update(self, rows: Tensor, normed: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    def update(self, rows: Tensor, normed: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """Attend and feed forward, with residuals.
 
         rows [B, N, D] and normed = attention_norm(rows); keys, values [B, H, T + 1, D/H]; mask [B, 1, 1, T + 1] bool,
-        True = real → [B, N, D].
+        True = real, None = all are → [B, N, D]. Sums are taken in place, in tensors made here, for cache's sake.
         """
         attended = F.scaled_dot_product_attention(self.queries(normed), keys, values, attn_mask=mask)  # [B, H, N, D/H]
-        rows = rows + self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
-        return rows + self.dropout(self.ffn_out(self.dropout(F.relu(self.ffn_in(self.ffn_norm(rows))))))
+        attended = attended.transpose(1, 2).reshape(-1, self.heads * self.head_dim)  # [B · N, D]
+        flat = self.dropout(self.output(attended)).add_(rows.flatten(0, 1))  # [B · N, D]
+        hidden = F.relu_(self.ffn_in(self.ffn_norm(flat)))
+        return self.dropout(self.ffn_out(self.dropout(hidden))).add_(flat).view_as(rows)
 
     def queries(self, normed: Tensor) -> Tensor:
         """[B, N, D] → [B, H, N, D/H]."""
-        return self.query(normed).unflatten(2, (self.heads, self.head_dim)).transpose(1, 2)
+        batch, count, _ = normed.shape
+        return self.query(normed.flatten(0, 1)).view(batch, count, self.heads, self.head_dim).transpose(1, 2)
 
     def attention(self, normed: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """The softmax weights of `update`, mean over the heads, the sink's share left out: [B, N, T]."""

@@ -8,7 +8,7 @@ import torch
 
 from model.bundle import Surface
 from model.config import RankerConfig
-from model.heads import RankingHead
+from model.heads import CrossLayer, RankingHead
 
 
 def test_inputs_are_normalised_inside(config: Callable[[Surface], RankerConfig]) -> None:
@@ -35,3 +35,16 @@ def test_every_part_reaches_the_logits(config: Callable[[Surface], RankerConfig]
     RankingHead(config("feed"))(*parts).sum().backward()
 
     assert all(part.grad is not None and part.grad.abs().sum() > 0 for part in parts)
+
+
+def test_cross_layer_pads_without_a_trace() -> None:
+    """On rows widened to a cache line the layer is x0 * (W x + b) + x (DCN-v2, eq. 1), and the padding stays 0."""
+    torch.manual_seed(0)
+    layer = CrossLayer(21)
+    first, crossed = torch.randn(2, 4, 21)
+
+    padded = layer(torch.nn.functional.pad(first, (0, 11)), torch.nn.functional.pad(crossed, (0, 11)))
+
+    expected = first * torch.nn.functional.linear(crossed, layer.weight, layer.bias) + crossed
+    torch.testing.assert_close(padded[:, :21], expected)
+    assert (padded[:, 21:] == 0).all()

@@ -68,3 +68,15 @@ def test_attention_is_the_softmax_that_update_uses() -> None:
 
     torch.testing.assert_close(sink_share * values[0, :, :1] + weights @ values[0, :, 1:], expected[:, 0])
     assert (weights[:, :, 4:] == 0).all()
+
+
+def test_no_mask_is_a_mask_without_padding() -> None:
+    """`update` gives the same rows where no mask is given and where every key is real."""
+    torch.manual_seed(0)
+    layer = CrossAttentionLayer(8, heads=2, ffn_dim=16, dropout=0.0).eval()
+    keys, values = layer.with_sink(*layer.keys_values(torch.randn(2, 6, 8)))
+    rows = torch.randn(2, 3, 8)
+
+    masked = layer.update(rows, rows, keys, values, torch.ones(2, 1, 1, 7, dtype=torch.bool))
+
+    torch.testing.assert_close(layer.update(rows, rows, keys, values, None), masked)
