@@ -1,0 +1,26 @@
+"""The model with no service around it."""
+
+from __future__ import annotations
+
+import torch
+
+from loadtests.bench_bare import BareModel
+from loadtests.bench_shapes import ReferenceShape
+
+
+def test_every_way_to_score_is_the_same_function() -> None:
+    """One pass, microbatches and the non-amortized chunks that are timed give the same logits."""
+    model = BareModel(ReferenceShape("tiny", history=9, candidates=7, embedding_dim=16))
+    with torch.inference_mode():
+        whole = model.amortized(7)
+
+        torch.testing.assert_close(model.score(model.encode(), 3), whole, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(model.non_amortized(2, 5), whole[:5], rtol=1e-5, atol=1e-5)
+    assert whole.shape == (7, 3)
+
+
+def test_candidates_may_outnumber_the_shape() -> None:
+    """A request of another size over the same history."""
+    shape = ReferenceShape("tiny", history=9, candidates=7, embedding_dim=16)
+    with torch.inference_mode():
+        assert BareModel(shape, candidates=20).amortized(8).shape == (20, 3)
