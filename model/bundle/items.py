@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from model.bundle.files import ITEMS_FILE, BundleError
 from model.bundle.manifest import Manifest
@@ -68,4 +68,5 @@ def save_items(path: Path, items: ItemTable) -> None:
     encoded = [item_id.encode() for item_id in items.ids]
     offsets = np.concatenate([[0], np.cumsum([len(e) for e in encoded])]).astype(np.int64)
     id_bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-    save_file({"embeddings": items.embeddings, "id_bytes": id_bytes, "id_offsets": offsets}, path)
+    # Not save_file: it makes the file readable by its owner alone, and the service may run as somebody else.
+    path.write_bytes(save({"embeddings": items.embeddings, "id_bytes": id_bytes, "id_offsets": offsets}))

@@ -9,6 +9,7 @@ import pytest
 
 from model.bundle import (
     ITEMS_FILE,
+    MANIFEST_FILE,
     BundleError,
     ItemTable,
     read_items,
@@ -48,3 +49,8 @@ def test_fingerprint_follows_ids_and_embeddings(items: ItemTable) -> None:
 
     assert ItemTable(items.ids, items.embeddings.copy()).fingerprint() == items.fingerprint()
     assert items.fingerprint() not in {other.fingerprint() for other in others}
+
+
+def test_whoever_may_read_a_bundle_may_read_its_items(bundle: Path) -> None:
+    """The table has the permissions of its neighbours: the service need not be the user who exported it."""
+    assert (bundle / ITEMS_FILE).stat().st_mode == (bundle / MANIFEST_FILE).stat().st_mode
