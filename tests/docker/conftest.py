@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,8 @@ def promtool() -> Promtool:
     if program is None:
         pytest.skip("no promtool: `make system-deps` installs it")
 
-    def run(*words: object, folder: Path | None = None) -> str:
-        result = subprocess.run([program, *map(str, words)], cwd=folder, capture_output=True, text=True, check=False)
+    def run(*words: object, stdin: str | None = None) -> str:
+        result = subprocess.run([program, *map(str, words)], input=stdin, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 

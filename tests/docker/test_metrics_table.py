@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from service.metrics import Metrics
+from tests.docker.conftest import Promtool
 from tests.docker.files import DOCKER, metrics_table
 
 
@@ -24,3 +26,10 @@ def test_metrics_that_no_series_shows_yet_are_listed_with_their_labels() -> None
     assert rows["ranker_inference_duration_seconds"].labels == ("mode", "surface", "model_version", "encoding")
     assert rows["ranker_shed_total"].type == "counter"
     assert all(row.help for row in rows.values())
+
+
+def test_metrics_are_named_as_prometheus_advises(promtool: Promtool) -> None:
+    """promtool reads the exposition and has nothing to say about a name, a unit or a help text."""
+    text, _ = Metrics().exposition("")
+
+    assert promtool("check", "metrics", stdin=text.decode()) == ""
