@@ -48,7 +48,7 @@ class Tally:
             if elapsed <= 0:
                 break
             counts = {outcome.value: self._outcomes[index, outcome] for outcome in Outcome}
-            found.append(StageCounts(min(stage.seconds, elapsed), self._offered[index], **counts))
+            found.append(StageCounts(round(min(stage.seconds, elapsed), 3), self._offered[index], **counts))
             elapsed -= stage.seconds
         return found
 
