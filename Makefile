@@ -41,3 +41,19 @@ demo: $(READY) ## train, export, serve and rank in both modes; everything stops 
 
 serve: $(READY) ## the same, once, and then leave the service running on PORT
 	$(BIN)/python -m loadtests.demo --data $(DATA) --serve --port $(PORT)
+
+# What the load tests ask. MODELS: a model repository; without one the demo's, or a quick one that is trained first.
+PROFILE ?= smoke
+MODELS  ?=
+RATE    ?= 60
+BUNDLES  = $(if $(MODELS),--models $(MODELS))
+
+.PHONY: load openloop compare
+load: $(READY) ## locust against a service of its own; PROFILE=smoke|steady|ramp|spike|soak
+	$(BIN)/python -m loadtests.load --profile $(PROFILE) $(BUNDLES)
+
+openloop: $(READY) ## the tails: RATE requests/s that wait for nobody
+	$(BIN)/python -m loadtests.openloop --rate $(RATE) $(BUNDLES)
+
+compare: $(READY) ## the same requests in both modes, by turns: a table and a plot
+	$(BIN)/python -m loadtests.compare $(BUNDLES)
