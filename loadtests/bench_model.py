@@ -17,7 +17,7 @@ import torch
 from loadtests.bench_bare import BareModel
 from loadtests.bench_flops import amortized_flops, encode_flops, non_amortized_flops
 from loadtests.bench_shapes import LARGE, LONG, SMALL, WIDE, ReferenceShape
-from loadtests.timing import Gemm, alternate, machine, median, p99, resident_mb
+from loadtests.timing import WARM_UP, Gemm, alternate, machine, median, p99, resident_mb
 from service.settings import Settings
 
 MICROBATCHES = (128, 256, 512, 1024, 2048)
@@ -109,16 +109,17 @@ def encoding_at_hand(shape: ReferenceShape, target: float, effort: Effort, micro
 def many_candidates(effort: Effort, microbatch: int) -> Iterator[Result]:
     """Row 7, model alone: time per candidate and resident memory must not grow with their number."""
     models = {count: BareModel(WIDE, candidates=count) for count in (FEW, MANY)}
+    resident = {0: resident_mb()}
+    for count, model in models.items():
+        for _ in range(WARM_UP):
+            model.amortized(microbatch)
+        resident[count] = resident_mb()
     sides = {str(count): functools.partial(model.amortized, microbatch) for count, model in models.items()}
     seconds = alternate(sides, effort.rounds)
     each = {count: median(seconds[str(count)]) / count for count in models}
-    before = resident_mb()
-    models[FEW].amortized(microbatch)
-    few = resident_mb()
-    models[MANY].amortized(microbatch)
     print(f"\nT={WIDE.history} d={WIDE.embedding_dim}, microbatches of {microbatch}: microseconds per candidate")
     print("  " + ", ".join(f"{each[count] * 1e6:.2f} at C={count}" for count in models))
-    print(f"  resident MB: {before:.0f} before, {few:.0f} after C={FEW}, {resident_mb():.0f} after C={MANY}")
+    print("  resident MB: " + ", ".join(f"{size:.0f} after C={count}" for count, size in resident.items()))
     yield at_most("7 model", each[MANY] / each[FEW], 1.1)
 
 
