@@ -134,7 +134,8 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help="leave the service running until Ctrl-C")
     parser.add_argument("--port", type=int, default=0, help="port of the service; 0 picks a free one")
     arguments = parser.parse_args()
-    folder = arguments.folder or Path("var") / "demo" / Path(arguments.data).name
+    name = Path(arguments.data).name + ("-quick" if arguments.quick else "")
+    folder = arguments.folder or Path("var") / "demo" / name
     demo = Demo(arguments.data, folder, arguments.quick)
     folder.mkdir(parents=True, exist_ok=True)
     if not (arguments.serve and demo.models.is_dir()):

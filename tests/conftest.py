@@ -14,6 +14,7 @@ from model.bundle import Calibration, Feature, ItemTable, Manifest, Surface, Tas
 from model.config import RankerConfig
 from model.export import export_bundle
 from model.ranker import Ranker
+from tests.loadtests.demos import QuickDemo, run_quick_demo
 
 
 @pytest.hookimpl(trylast=True)
@@ -107,3 +108,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory, export: Callable[[Path,
     export(root / "feed" / "1", "feed", 1)
     export(root / "ads" / "1", "ads", 2)
     return root
+
+
+@pytest.fixture(scope="session")
+def quick_demo(tmp_path_factory: pytest.TempPathFactory) -> QuickDemo:
+    """The whole path, run once: slow."""
+    return run_quick_demo(tmp_path_factory.mktemp("demo"))

@@ -1,0 +1,75 @@
+"""The demo does what the README says of it, with every part real."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.loadtests.demos import QuickDemo
+
+pytestmark = pytest.mark.slow
+
+
+def test_both_surfaces_are_ranked_alike_in_both_modes(quick_demo: QuickDemo) -> None:
+    """Each surface prints a parity within 1e-5 and how much longer the non-amortized mode took."""
+    assert quick_demo.status == 0, quick_demo.output
+    relative = re.findall(r"^parity: max \|Δlogit\| = \S+ \(relative ([\d.e+-]+)\)", quick_demo.output, re.MULTILINE)
+    ratios = re.findall(r"^amortized vs non-amortized: ([\d.]+)×", quick_demo.output, re.MULTILINE)
+
+    assert len(relative) == len(ratios) == 2
+    assert all(float(value) <= 1e-5 for value in relative)
+    assert all(float(value) > 1 for value in ratios)
+
+
+def test_nothing_is_left_running(quick_demo: QuickDemo) -> None:
+    """The service that the demo started is gone when the demo is."""
+    pid = re.search(r"ready at http\S+ .*pid (\d+)", quick_demo.output)
+
+    assert pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid[1]), 0)
+
+
+def test_a_second_demo_goes_on_with_the_first_ones_training(quick_demo: QuickDemo) -> None:
+    """Running it again trains nothing anew and ranks again: it is safe to repeat."""
+    command = [sys.executable, "-m", "loadtests.demo", "--quick", "--folder", str(quick_demo.folder)]
+    again = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+    assert again.returncode == 0, again.stdout
+    assert "loss" not in again.stdout
+    assert again.stdout.count("parity:") == 2
+
+
+def test_a_terminated_demo_takes_its_service_along(quick_demo: QuickDemo) -> None:
+    """SIGTERM to `make serve` stops the service too, not only the demo."""
+    command = [sys.executable, "-m", "loadtests.demo", "--quick", "--serve", "--folder", str(quick_demo.folder)]
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert demo.stdout
+    found = next(match for line in demo.stdout if (match := re.search(r"ready at http\S+ .*pid (\d+)", line)))
+
+    demo.send_signal(signal.SIGTERM)
+    demo.stdout.read()
+    demo.stdout.close()
+
+    assert demo.wait(30) == 128 + signal.SIGTERM
+    time.sleep(0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(found[1]), 0)
+
+
+def test_a_missing_data_set_ends_the_demo_with_its_message(tmp_path: Path) -> None:
+    """A path that is not there is an error that names it, and no service is started."""
+    command = [sys.executable, "-m", "loadtests.demo", "--data", "no/such/folder", "--folder", str(tmp_path)]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+    assert result.returncode != 0
+    assert "no/such/folder" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert "service" not in result.stdout
