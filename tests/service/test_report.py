@@ -60,7 +60,7 @@ def test_the_last_lines_sum_it_up() -> None:
     """What a script may look for: parity, then the ratio, last."""
     assert shown(BOTH).splitlines()[-2:] == [
         "parity: max |Δlogit| = 3.20e-07 (relative 1.60e-07), same order",
-        "amortized vs non-amortized: 50.0×",  # noqa: RUF001
+        "amortized vs non-amortized: 50.0×",
     ]
 
 
