@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format test test-slow demo serve
+.PHONY: help install lint format test test-slow demo serve system-deps dashboards panels
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -27,9 +27,11 @@ format: $(READY) ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 
 test: $(READY) ## run every test but the slow ones, with coverage
+	@.ci/system-deps --if-allowed
 	$(BIN)/pytest -m "not slow" --cov --cov-report=term
 
 test-slow: $(READY) ## run the slow tests
+	@.ci/system-deps --if-allowed
 	$(BIN)/pytest -m slow
 
 # What a demo trains on: synthetic, or the path of a data set (README, "Your own data").
@@ -41,6 +43,17 @@ demo: $(READY) ## train, export, serve and rank in both modes; everything stops 
 
 serve: $(READY) ## the same, once, and then leave the service running on PORT
 	$(BIN)/python -m loadtests.demo --data $(DATA) --serve --port $(PORT)
+
+system-deps: ## install what only Debian's packages give (Prometheus, Compose), as root or by sudo
+	@.ci/system-deps
+
+dashboards: $(READY) ## write the Grafana dashboards and the table of metrics anew
+	$(BIN)/python docker/grafana/generate.py
+	$(BIN)/python docker/metrics_table.py
+
+panels: $(READY) ## service, real Prometheus and load; print every panel's expression and value
+	@.ci/system-deps
+	$(BIN)/python -m loadtests.panels
 
 # What the load tests ask. MODELS: a model repository; without one the demo's, or a quick one that is trained first.
 PROFILE ?= smoke
