@@ -10,7 +10,15 @@ from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
     # Tastes are a lookup of "what did I do with items like this": embeddings that start far apart find it soonest.
-    "synthetic": {"embedding_std": 0.5, "learning_rate": 4e-3, "item_decay": 0.3, "epochs": 5},
+    "synthetic": {
+        "embedding_std": 0.5,
+        "learning_rate": 5e-3,
+        "item_decay": 0.3,
+        "dropout": 0.0,
+        "epochs": 5,
+        "max_history": 32,
+        "slack": 8,
+    },
     # Some fifty ratings a film: without a strong decay its embedding memorises who rated it.
     "movielens": {"embedding_std": 0.05, "learning_rate": 2e-3, "item_decay": 5.0, "epochs": 4},
     # Eight times as many impressions, nine purchases a member.

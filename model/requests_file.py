@@ -1,8 +1,8 @@
 """Sample rank requests from the test split, as the service takes them, one JSON object a line.
 
 A real impression holds a handful of candidates; a ranker is asked about many. So each request keeps the candidates that
-were shown and is filled up with other items, all with their features as of the request's time. It does not know the
-service, whose wire form it writes.
+were shown and is filled up with other items, those new to the member first, all with their features as of the request's
+time. It does not know the service, whose wire form it writes.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def _request(dataset: Dataset, row: int, candidates: int, rng: np.random.Generat
     shown = test.candidate_items[test.candidate_offsets[row] : test.candidate_offsets[row + 1]]
     begin = log.offsets[member]
     seen = log.items[begin : begin + test.history_end[row]]
-    others = np.setdiff1d(np.arange(1, len(dataset.item_ids)), np.union1d(shown, seen))
-    fill = rng.permutation(others)[: max(0, candidates - len(shown))]
+    new = np.setdiff1d(np.arange(1, len(dataset.item_ids)), np.union1d(shown, seen))
+    met = np.setdiff1d(seen, shown)  # only where new items run out
+    fill = np.concatenate([rng.permutation(new), rng.permutation(met)])[: max(0, candidates - len(shown))]
     items = rng.permutation(np.concatenate([shown, fill]))
     time = int(test.request_time[row])
     features = dataset.features_at(items, np.full(len(items), time))

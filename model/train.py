@@ -128,6 +128,8 @@ def new_learner(dataset: Dataset, settings: TrainingSettings, items: ItemTable |
     learner = Learner(
         settings.config(dataset), _known(dataset), settings.drop_items, settings.drop_history, settings.embedding_std
     )
+    # An action is as loud as its item from the start: a ranker must bind the two before it can learn anything else.
+    nn.init.normal_(learner.ranker.tokens.action.weight, std=settings.embedding_std)  # type: ignore[union-attr, arg-type]
     # A constant input has no scale; the head leaves it as it is.
     learner.ranker.head.set_normalisation(*_moments(part.features), *_moments(part.context))  # type: ignore[union-attr, operator]
     nn.init.zeros_(learner.ranker.head.logits.bias)  # type: ignore[union-attr, arg-type]

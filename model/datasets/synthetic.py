@@ -29,21 +29,23 @@ FRESH_DAYS = 10.0
 
 @dataclass(frozen=True)
 class World:
-    """How large and how hard the simulation is. Counts, but for two numbers.
+    """How large and how hard the simulation is. Counts, but for three numbers.
 
     drift: probability of a new taste a session · retrieval: how much more an item of a liked topic is shown, as a
-    logarithm (what comes before a ranker knows something of the member, too)
+    logarithm (what comes before a ranker knows something of the member, too) · spread: how unequally often items are
+    shown, the standard deviation of that logarithm
     """
 
-    members: int = 800
-    items: int = 300
+    members: int = 500
+    items: int = 160
     topics: int = 8
     liked_topics: int = 2
-    sessions: int = 30
+    sessions: int = 18
     feed_candidates: int = 8
     ads_candidates: int = 4
-    drift: float = 0.08
-    retrieval: float = 1.5
+    drift: float = 0.05
+    retrieval: float = 1.0
+    spread: float = 0.8
 
 
 class _Shown(NamedTuple):
@@ -60,7 +62,7 @@ def load_synthetic(surface: Surface, seed: int, world: World = World()) -> Datas
     rng = np.random.default_rng(seed)
     topic = rng.integers(0, world.topics, world.items)
     quality = rng.normal(0.0, 1.0, world.items)
-    appeal = 0.4 * rng.normal(0.0, 1.0, world.items)  # what makes an item be shown often, apart from its quality
+    appeal = world.spread * rng.normal(0.0, 1.0, world.items)  # shown more often for it, not clicked more often
     published = EPOCH_MS - rng.integers(0, 30 * DAY_MS, world.items)
     bids = np.concatenate([[0.0], rng.lognormal(0.0, 0.5, world.items)]).round(3).astype(np.float32)
 

@@ -56,6 +56,14 @@ def test_requests_hold_what_was_shown_and_nothing_the_member_has_seen(dataset: D
         assert not (ids - own) & seen
 
 
+def test_where_new_items_run_out_the_member_is_asked_about_old_ones(dataset: Dataset) -> None:
+    """A request is as long as asked for, up to the whole item table, and names no item twice."""
+    for request in sample_requests(dataset, requests=3, candidates=500, seed=0):
+        ids = [candidate["id"] for candidate in request["candidates"]]
+
+        assert sorted(ids) == sorted(dataset.item_ids[1:])
+
+
 def test_features_are_as_of_the_request(dataset: Dataset) -> None:
     """A filled-up candidate has the features that it had at that moment."""
     request = sample_requests(dataset, requests=1, candidates=64, seed=0)[0]
