@@ -32,8 +32,8 @@ class Settings(BaseSettings):
         default_factory=lambda: max(1, len(os.sched_getaffinity(0))), ge=1, description="threads that run the ranker"
     )
     intra_op_threads: int = Field(1, ge=1, description="cores one inference may use")
-    microbatch_size: int = Field(2048, ge=1, description="most candidates scored in one pass over an encoded history")
-    non_amortized_chunk: int = Field(8, ge=1, description="candidates per pass in the non-amortized mode")
+    microbatch_size: int = Field(1024, ge=1, description="most candidates scored in one pass over an encoded history")
+    non_amortized_chunk: int = Field(4, ge=1, description="candidates per pass in the non-amortized mode")
     max_candidates: int = Field(16384, ge=1, description="most candidates a request may carry, whatever the manifest")
     amortized_permits: int = Field(64, ge=1, description="amortized requests in flight; more are shed")
     non_amortized_permits: int = Field(4, ge=1, description="non-amortized requests in flight; more are shed")
