@@ -118,6 +118,11 @@ def _case(
     def normal(*shape: int) -> NDArray[np.float32]:
         return rng.standard_normal(shape).astype(np.float32)
 
+    def like(mean: torch.Tensor, scale: torch.Tensor, *shape: int) -> NDArray[np.float32]:
+        """Raw inputs as training saw them: far outside, cross layers amplify rounding beyond any tolerance."""
+        inputs: NDArray[np.float32] = normal(*shape) * scale.numpy() + mean.numpy()
+        return inputs
+
     length = min(length, config.max_history)
     timestamps = 1_700_000_000_000 + np.cumsum(rng.integers(0, 3_600_000, length))
     case = GoldenCase(
@@ -125,8 +130,8 @@ def _case(
         actions=rng.integers(0, config.actions, length),
         timestamps=timestamps.astype(np.int64),
         candidates=items.embeddings[rng.integers(0, len(items.ids), count)].astype(np.float32),
-        features=normal(count, config.features),
-        context=normal(config.context),
+        features=like(ranker.head.feature_mean, ranker.head.feature_scale, count, config.features),
+        context=like(ranker.head.context_mean, ranker.head.context_scale, config.context),
         meta=normal(config.meta_dim),
         request_time=1_800_000_000_000,
         logits=np.zeros((count, config.tasks), dtype=np.float32),
