@@ -4,15 +4,19 @@
     checkpoint.pt    everything needed to go on after the last finished epoch
     result.json      quality on the test split, once training is done
 
-Files are replaced in one step, so an interrupted run leaves whole ones. It does not know data or how training works.
+Files are replaced in one step, so an interrupted run leaves whole ones; who writes holds a lock on the folder itself.
+It does not know data or how training works.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -105,6 +109,25 @@ class Run:
     """The folder at `path`."""
 
     path: Path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder while writing to it; the kernel lets go of it however the process ends.
+
+        Raises RunError when another process holds it. Reading needs no lock.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{self.path} is in use by another train or evaluate; wait for it or choose another --run folder"
+                ) from None
+            yield
+        finally:
+            os.close(folder)
 
     def open(self, settings: TrainingSettings, *, fresh: bool = False) -> None:
         """Take the folder for `settings`: a new run, or the same one to be continued. `fresh` throws the old away.

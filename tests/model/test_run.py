@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +97,33 @@ def test_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
     """Evaluating or exporting nothing is told in words."""
     with pytest.raises(RunError, match="there is no run; train one first"):
         Run(tmp_path).settings()
+
+
+def test_two_writers_of_one_folder_are_told_apart(tmp_path: Path) -> None:
+    """The second is refused in words while the first holds the folder, and let in after."""
+    run = Run(tmp_path / "run")
+    with run.locked(), pytest.raises(RunError, match="in use by another train or evaluate"), Run(run.path).locked():
+        pass
+
+    with run.locked():
+        run.open(SETTINGS)
+
+
+def test_a_dead_writer_leaves_no_lock(tmp_path: Path) -> None:
+    """A process that was killed while it held the folder does not keep others out."""
+    code = (
+        "import sys, time; from pathlib import Path; from model.run import Run\n"
+        "with Run(Path(sys.argv[1])).locked(): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="in use"), Run(tmp_path).locked():
+            pass
+        holder.kill()
+
+    with Run(tmp_path).locked():
+        pass
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""The command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from model.bundle import read_items, read_manifest, verify
+from service.schemas import RankRequest
+
+QUICK = ("--epochs", "1", "--embedding-dim", "8", "--ffn-dim", "16", "--max-history", "8", "--slack", "4")
+
+
+def model(*words: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """`python -m model …` in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "COLUMNS": "160"}
+    command = [sys.executable, "-m", "model", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+
+
+@pytest.fixture
+def movielens(tmp_path: Path) -> Path:
+    """A folder in MovieLens' format, small enough to train on in seconds."""
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    (folder / "u.item").write_text("".join(f"{film}|Film|01-Jan-1990||x|0\n" for film in range(1, 31)))
+    lines = [
+        "\t".join(
+            map(
+                str,
+                (
+                    member,
+                    1 + (7 * member + 3 * at) % 30,
+                    1 + (member + at) % 5,
+                    880_000_000 + 50_000 * member + at * 200,
+                ),
+            )
+        )
+        for member in range(20)
+        for at in range(10)
+    ]
+    (folder / "u.data").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_path: Path, movielens: Path) -> None:
+    """The whole path: both surfaces trained, compared and exported, with histories and sample requests."""
+    feed, ads, repository = tmp_path / "feed", tmp_path / "ads", tmp_path / "models"
+    common = ("--data", movielens, *QUICK)
+    for command in (
+        ("train", "--surface", "feed", "--run", feed, *common),
+        ("train", "--surface", "ads", "--run", ads, "--items-from", feed, *common),
+        ("evaluate", "--run", feed, "--seeds", 2, "--baselines", "popularity,mean_pool"),
+        ("export", "--run", feed, "--repository", repository, "--histories", tmp_path / "histories.jsonl"),
+        ("export", "--run", feed, "--repository", repository),
+        ("export", "--run", ads, "--repository", repository, "--requests", tmp_path / "ads.jsonl", "--candidates", 20),
+    ):
+        result = model(*command)
+        assert result.returncode == 0, result.stderr
+        if command[0] == "evaluate":
+            assert "paired over 2 seeds, 95 % t-interval" in result.stdout
+        if "ads" in command:
+            assert "calibration" in result.stdout
+    manifests = [read_manifest(repository / name) for name in ("feed/1", "feed/2", "ads/1")]
+    for manifest in manifests:
+        directory = repository / manifest.name / manifest.version
+        verify(directory, manifest)
+        assert len(read_items(directory, manifest).ids) == 31
+    assert len({manifest.embedding_version for manifest in manifests}) == 1
+    assert [task.name for task in manifests[0].tasks] == ["like", "love"]
+    assert [task.name for task in manifests[2].tasks] == ["click"]
+    assert "click_auc" in manifests[2].training
+    assert json.loads((feed / "evaluation.json").read_text())["seeds"] == [0, 1]
+    assert len((tmp_path / "histories.jsonl").read_text().splitlines()) > 0
+    requests = (tmp_path / "ads.jsonl").read_bytes().splitlines()
+    assert msgspec.json.decode(requests[0], type=RankRequest).surface == "ads"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "--data", "nowhere", "--surface", "feed", "--run", "run"), "does not exist"),
+        (("train", "--data", "synthetic", "--surface", "search", "--run", "run"), "--surface must be one of"),
+        (("train", "--data", "synthetic", "--surface", "feed", "--run", "run", "--heads", "3"), "heads"),
+        (("evaluate", "--run", "run"), "there is no run"),
+        (("export", "--run", "run", "--repository", "models"), "there is no run"),
+    ],
+)
+def test_what_a_user_can_mend_is_told_in_one_line(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    """Exit status 1, one line on stderr, no stack."""
+    placed = [str(tmp_path / word) if word in ("run", "nowhere", "models") else word for word in words]
+    result = model(*placed)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
