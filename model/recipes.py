@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
-    # Tastes are a lookup of "what did I do with items like this": embeddings that start far apart find it soonest.
+    # Tastes are a lookup of "what did I do with items like this": embeddings that start far apart find it soonest, and
+    # many small steps sooner than few large ones. Small enough for `make demo`.
     "synthetic": {
         "embedding_std": 0.5,
-        "learning_rate": 5e-3,
+        "learning_rate": 2e-3,
         "item_decay": 0.3,
         "dropout": 0.0,
+        "batch_size": 32,
         "epochs": 5,
         "max_history": 32,
         "slack": 8,

@@ -1,8 +1,9 @@
 """Made-up members with planted tastes: everything a ranker should find is in their recent actions.
 
-Each item has a topic, each member likes a few topics and dislikes the rest, and tastes drift. What is shown does not
-tell a taste; what the member did with it does (`like` and `click` against `skip`), so a ranker must bind an action to
-its item. Both surfaces come from one simulation and share one log. Deterministic by seed. It does not know torch.
+Each item has a topic; a member likes several topics at once and dislikes the rest, and tastes drift. What is shown tells
+little of a taste; what the member did with it does (`like` and `click` against `skip`), so a ranker must bind an action
+to its item and ask for the candidate's topic: the history's mean blurs both. Both surfaces come from one simulation and
+share one log. Deterministic by seed. It does not know torch.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ class World:
     """
 
     members: int = 500
-    items: int = 160
+    items: int = 128
     topics: int = 8
     liked_topics: int = 2
     sessions: int = 18
     feed_candidates: int = 8
     ads_candidates: int = 4
     drift: float = 0.05
-    retrieval: float = 1.0
+    retrieval: float = 1.2
     spread: float = 0.8
 
 
