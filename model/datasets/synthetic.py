@@ -1,9 +1,9 @@
 """Made-up members with planted tastes: everything a ranker should find is in their recent actions.
 
-Each item has a topic; a member likes several topics at once and dislikes the rest, and tastes drift. What is shown tells
-little of a taste; what the member did with it does (`like` and `click` against `skip`), so a ranker must bind an action
-to its item and ask for the candidate's topic: the history's mean blurs both. Both surfaces come from one simulation and
-share one log. Deterministic by seed. It does not know torch.
+Each item has a topic; a member likes several topics at once and dislikes the rest, and tastes drift. What is shown
+tells little of a taste; what the member did with it does (`like` and `click` against `skip`), so a ranker must bind an
+action to its item and ask for the candidate's topic: the history's mean blurs both. Both surfaces come from one
+simulation and share one log. Deterministic by seed. It does not know torch.
 """
 
 from __future__ import annotations
