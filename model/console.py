@@ -82,10 +82,10 @@ def calibration_table(result: dict[str, Any]) -> Table:
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """Every method's mean over the seeds."""
+    """Every method's mean over the seeds; `s` is the seconds of one training."""
     seeds = len(evaluation.seeds)
     title = f"test split, mean of {seeds} seeds" if seeds > 1 else "test split"
-    table = _table(title, ["task", "method", *MEASURES.values(), "training s"])
+    table = _table(title, ["task", "method", *MEASURES.values(), "s"])
     for task in evaluation.tasks:
         for method, results in evaluation.results.items():
             seconds = sum(result["seconds"] for result in results) / len(results)
