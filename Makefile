@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+RUN    := $(VENV)/.run
 READY  := $(VENV)/.ready
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 
 .DEFAULT_GOAL := help
 .PHONY: help install lint format test test-slow demo serve system-deps dashboards panels
@@ -12,9 +14,14 @@ help: ## list the targets
 
 install: $(READY) ## create .venv with everything the other targets use
 
-$(READY): pyproject.toml
+# Training and serving alone need half of what the tests and the load tests do.
+$(RUN): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[dev]'
+	$(PIP) -e '.[embedded,train]'
+	@touch $@
+
+$(READY): $(RUN)
+	$(PIP) -e '.[dev]'
 	@touch $@
 
 lint: $(READY) ## ruff (format and lint) and mypy --strict
@@ -38,10 +45,10 @@ test-slow: $(READY) ## run the slow tests
 DATA ?= synthetic
 PORT ?= 8000
 
-demo: $(READY) ## train, export, serve and rank in both modes; everything stops again
+demo: $(RUN) ## train, export, serve and rank in both modes; everything stops again
 	$(BIN)/python -m loadtests.demo --data $(DATA)
 
-serve: $(READY) ## the same, once, and then leave the service running on PORT
+serve: $(RUN) ## the same, once, and then leave the service running on PORT
 	$(BIN)/python -m loadtests.demo --data $(DATA) --serve --port $(PORT)
 
 system-deps: ## install what only Debian's packages give (Prometheus, Compose), as root or by sudo
