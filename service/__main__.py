@@ -6,8 +6,6 @@ Every setting is a `RANKER_*` variable (settings.py); an option of the same name
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -20,6 +18,7 @@ from rich.console import Console
 
 from service.client import ProblemError, RankClient
 from service.comparison import AMORTIZED, KEPT, NON_AMORTIZED, Variant, compare
+from service.logs import log_to_stderr
 from service.requests_file import BadRequest, read_request, request_of_ids
 from service.settings import Settings
 
@@ -64,7 +63,7 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; a second signal exits at once."""
     settings = _settings(host=host, port=port, model_repository=model_repository, redis_url=redis_url)
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     # Only this command needs torch and the server: the others start in a fraction of its time.
     from service.app import create_app
     from service.health import Readiness
@@ -148,13 +147,6 @@ def _settings(**options: Any) -> Settings:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
         _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its own start-up lines repeat ours
 
 
 def _fail(message: str) -> NoReturn:

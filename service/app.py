@@ -21,7 +21,7 @@ from service import openapi, problems
 from service.assembly import State, open_service
 from service.errors import RankonceError
 from service.health import Readiness
-from service.middleware import RequestContext
+from service.middleware import RequestContext, route_of
 from service.models import ModelRepository
 from service.offline import StartFailed
 from service.routes import router
@@ -70,7 +70,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
     problem = problems.of_error(error, request.state.request_id)
     # What is unavailable is told by whoever found it, once; here it would flood the log while an outage lasts.
     level = logging.WARNING if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR else logging.DEBUG
-    log.log(level, "%s request_id=%s: %s", error.code, request.state.request_id, error.detail)
+    log.log(level, "%s: %s", error.code, error.detail)
     return Response(problem.body, problem.status, problem.headers)
 
 
@@ -85,12 +85,7 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
 def _count(scope: Scope, status: int) -> None:
     state = scope["state"]
     if "metrics" in state:
-        state["metrics"].answered(_route(scope), status)
-
-
-def _route(scope: Scope) -> str | None:
-    path: str | None = getattr(scope.get("route"), "path_format", None)
-    return path
+        state["metrics"].answered(route_of(scope), status)
 
 
 def _vocabulary(models: ModelRepository) -> openapi.Vocabulary:

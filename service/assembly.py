@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict
 
@@ -21,12 +22,15 @@ from service.events import EventLog, EventsService, event_logs
 from service.health import Readiness
 from service.histories import HistoryStore
 from service.loading import LoadingFailed, load_histories
+from service.loop_lag import sampling_loop_lag
 from service.metrics import Metrics
 from service.models import LoadedModel, ModelRepository
+from service.observation import Observers
 from service.offline import StartFailed, history_stores
 from service.ranking import RankingService
 from service.runtime import InferencePool, load_model
 from service.settings import Settings
+from service.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +46,7 @@ class State(TypedDict):
     encoded: EncodedHistoryCache
     ranking: RankingService
     events: EventsService
+    tracer: Tracer | None
 
 
 @asynccontextmanager
@@ -61,6 +66,7 @@ async def open_service(settings: Settings, readiness: Readiness, histories: Path
 
 async def _open(settings: Settings, readiness: Readiness, histories: Path | None, stack: AsyncExitStack) -> State:
     metrics = Metrics()
+    tracer = _tracer(settings, stack)
     url = settings.redis_url.get_secret_value() if settings.redis_url else _embedded(stack)
 
     pool = InferencePool(settings.inference_threads, settings.intra_op_threads)
@@ -80,7 +86,10 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     metrics.watch_cache(encoded)
     metrics.watch_inflight(admission.in_flight)
     metrics.watch_readiness(lambda: readiness.serving)
-    ranking = RankingService(settings, models, stores, encoded, admission, metrics)
+    metrics.watch_stores(stores.values())
+    await stack.enter_async_context(sampling_loop_lag(metrics.loop_lag))
+    observer = metrics if tracer is None else Observers(metrics, tracer)
+    ranking = RankingService(settings, models, stores, encoded, admission, observer)
 
     if histories is not None:
         await _load_histories(histories, logs)
@@ -93,6 +102,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
         encoded=encoded,
         ranking=ranking,
         events=EventsService(logs),
+        tracer=tracer,
     )
 
 
@@ -100,6 +110,14 @@ def _embedded(stack: AsyncExitStack) -> str:
     url = stack.enter_context(EmbeddedRedis()).url
     log.info("no RANKER_REDIS_URL: histories are kept in an embedded Redis and end with this process")
     return url
+
+
+def _tracer(settings: Settings, stack: AsyncExitStack) -> Tracer | None:
+    if settings.tracing_endpoint is None:
+        return None
+    tracer = Tracer(settings.tracing_endpoint, settings.tracing_fraction, version("rankonce"))
+    stack.push_async_callback(asyncio.to_thread, tracer.close)
+    return tracer
 
 
 def _load(directory: Path, pool: InferencePool, settings: Settings) -> LoadedModel:

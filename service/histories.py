@@ -43,6 +43,13 @@ class Appended(NamedTuple):
     replayed: bool
 
 
+class Connections(NamedTuple):
+    """in_use: connections that a call holds now; limit: how many there may be. Zeros where there is no other side."""
+
+    in_use: int
+    limit: int
+
+
 class HistoryStore(Protocol):
     """Append-only logs by member. Every method may raise StoreUnavailable, the reading ones also HistoryDamaged."""
 
@@ -74,6 +81,8 @@ class HistoryStore(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+    def connections(self) -> Connections: ...
 
 
 class InMemoryHistoryStore:
@@ -138,6 +147,9 @@ class InMemoryHistoryStore:
 
     async def close(self) -> None:
         return
+
+    def connections(self) -> Connections:
+        return Connections(0, 0)
 
     def _live(self, member_id: str) -> bytes:
         if self._clock() >= self._expires.get(member_id, np.inf):

@@ -6,7 +6,7 @@ never from a request, so the number of series is bounded. Children are looked up
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache, partial
 from typing import get_args
 
@@ -23,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 
 from model.bundle import Manifest
 from service.encoded import CacheEvent, EncodedHistoryCache
+from service.histories import HistoryStore
 from service.observation import Encoding, LookupResult, RankObservation
 from service.schemas import Mode, Surface
 from service.stages import STAGES
@@ -116,6 +117,18 @@ class Metrics:
             ("surface", "name", "version", "embedding_version", "encoder", "precision"),
             registry=registry,
         )
+        self._loop_lag = Histogram(
+            "ranker_event_loop_lag_seconds",
+            "How much later than asked for the event loop woke a task that slept",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._redis_in_use = Gauge(
+            "ranker_redis_connections_in_use", "Redis connections that a call holds now", registry=registry
+        )
+        self._redis_limit = Gauge(
+            "ranker_redis_connections_limit", "Redis connections that there may be at most", registry=registry
+        )
         http = Counter(
             "ranker_http_requests",
             "HTTP requests by route and status; 499 = the caller went away first",
@@ -137,7 +150,8 @@ class Metrics:
     def ranked(self, observation: RankObservation) -> None:
         """Count one ranking request, however it ended."""
         seen = observation
-        self._request_seconds(seen.surface, seen.mode, seen.outcome).observe(seen.total_seconds)
+        exemplar = {"trace_id": seen.trace_id} if seen.trace_id else None
+        self._request_seconds(seen.surface, seen.mode, seen.outcome).observe(seen.total_seconds, exemplar)
         self._candidates(seen.surface).observe(seen.candidates)
         for stage, seconds in seen.clock.seconds.items():
             self._stage_seconds(stage, seen.mode).observe(seconds)
@@ -148,12 +162,15 @@ class Metrics:
         if seen.inference_seconds is not None and seen.model_version is not None:
             encoding = seen.encoding or _ENCODING_OF_NON_AMORTIZED
             self._inference_seconds(seen.mode, seen.surface, seen.model_version, encoding).observe(
-                seen.inference_seconds
+                seen.inference_seconds, exemplar
             )
         if seen.outcome == "shed":
             self._shed("permits").inc()
         elif seen.outcome == "deadline":
             self._shed("deadline").inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        self._loop_lag.observe(seconds)
 
     def answered(self, route: str | None, status: int) -> None:
         """Count one HTTP answer. Paths that are no route of ours share one label."""
@@ -172,6 +189,10 @@ class Metrics:
     def watch_inflight(self, in_flight: Callable[[Mode], int]) -> None:
         for mode in _MODES:
             self._inflight.labels(mode).set_function(partial(in_flight, mode))
+
+    def watch_stores(self, stores: Collection[HistoryStore]) -> None:
+        self._redis_in_use.set_function(lambda: sum(store.connections().in_use for store in stores))
+        self._redis_limit.set_function(lambda: sum(store.connections().limit for store in stores))
 
     def watch_readiness(self, ready: Callable[[], bool]) -> None:
         self._ready.set_function(lambda: float(ready()))

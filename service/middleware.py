@@ -1,4 +1,5 @@
-"""RequestContext: what surrounds every request, as plain ASGI: its id, its last resort, and the count of its answers.
+"""RequestContext: what surrounds every request, as plain ASGI: its id, its trace, its last resort, and the count of its
+answers.
 
 Also where a start that failed is told in one line instead of a stack. It does not know routes or what is ranked.
 """
@@ -14,7 +15,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import problems
+from service import context, problems
+from service.context import TraceContext
+from service.tracing import RequestSpan, Tracer, parse_traceparent
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,12 @@ class RequestContext:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        caller = _caller(scope)
+        span = _begin_span(state.get("tracer"), scope, request_id, caller)
+        # One task a request on uvicorn, but nothing says so: what is set here is taken back in the end.
+        outer = context.request_id.set(request_id), context.trace.set(span.place if span else caller)
         status = _CLOSED
         started = False
 
@@ -47,6 +55,8 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 started, status = True, message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                if span is not None:
+                    message["headers"].append((b"traceresponse", span.place.header().encode()))
             await send(message)
 
         try:
@@ -54,12 +64,16 @@ class RequestContext:
         except ClientDisconnect:
             pass  # nobody is left to be answered
         except Exception:
-            log.exception("unexpected error request_id=%s", request_id)
+            log.exception("unexpected error")
             if started:
                 raise
             await send_problem(problems.internal(request_id), send_with_id)
         finally:
             self._count(scope, status)
+            if span is not None:
+                span.end(scope["method"], route_of(scope), status)
+            context.request_id.reset(outer[0])
+            context.trace.reset(outer[1])
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_plainly(message: Message) -> None:
@@ -76,6 +90,27 @@ async def send_problem(problem: problems.ProblemAnswer, send: Send) -> None:
     start: dict[str, Any] = {"type": "http.response.start", "status": problem.status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": problem.body})
+
+
+def route_of(scope: Scope) -> str | None:
+    """The pattern of the route that answered, such as `/v1/members/{member_id}/history`; None where none did."""
+    path: str | None = getattr(scope.get("route"), "path_format", None)
+    return path
+
+
+def _caller(scope: Scope) -> TraceContext | None:
+    """The caller's place in its trace. Two `traceparent` headers are as good as none."""
+    found = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return parse_traceparent(found[0].decode("latin-1")) if len(found) == 1 else None
+
+
+def _begin_span(
+    tracer: Tracer | None, scope: Scope, request_id: str, caller: TraceContext | None
+) -> RequestSpan | None:
+    if tracer is None:
+        return None
+    state = b",".join(value for name, value in scope["headers"] if name == b"tracestate").decode("latin-1")
+    return tracer.begin(scope["method"], scope["path"], request_id, caller, state)
 
 
 def _request_id(scope: Scope) -> str:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from service import context
 from service.errors import (
     DeadlineExceeded,
     HistoryDamaged,
@@ -39,7 +40,7 @@ class RankObservation:
 
     candidates, history_length: counts · lookup: what the store said · encoding: where the encoded history came from
     (None in the non-amortized mode) · inference_seconds: the ranker's own work, waiting for a thread not included ·
-    total_seconds: the whole request
+    total_seconds: the whole request · trace_id: of the trace that records it
     """
 
     surface: Surface
@@ -54,6 +55,7 @@ class RankObservation:
     total_seconds: float = 0.0
     clock: StageClock = field(default_factory=StageClock)
     started: float = field(default_factory=time.perf_counter)
+    trace_id: str | None = field(default_factory=context.sampled_trace_id)
 
     def succeed(self) -> None:
         self.outcome = "degraded" if self.lookup in ("unavailable", "damaged") else "ok"
@@ -71,3 +73,14 @@ class RankObserver(Protocol):
     def ranked(self, observation: RankObservation) -> None:
         """Called once for every request that was asked for, whatever became of it. Must not raise."""
         ...
+
+
+class Observers:
+    """Several observers as one, told in order."""
+
+    def __init__(self, *observers: RankObserver) -> None:
+        self._observers = observers
+
+    def ranked(self, observation: RankObservation) -> None:
+        for observer in self._observers:
+            observer.ranked(observation)

@@ -28,7 +28,7 @@ from service.codec import (
     pack_prefix,
 )
 from service.errors import StoreUnavailable
-from service.histories import IDEMPOTENCY_SECONDS, Appended, Window
+from service.histories import IDEMPOTENCY_SECONDS, Appended, Connections, Window
 
 MAX_CONNECTIONS = 32
 WHOLE_LOG = Window(0, 1)
@@ -132,6 +132,12 @@ class RedisHistoryStore:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    def connections(self) -> Connections:
+        pool = getattr(self._client, "connection_pool", None)  # Sentinel's client has one, a Cluster's one a node
+        if pool is None:
+            return Connections(0, 0)
+        return Connections(len(pool._in_use_connections), pool.max_connections)  # no public way to the first
 
     def key(self, member_id: str) -> bytes:
         """The member's log. `{member}` is the hash tag; a brace of the member's own is escaped, so that the tag ends

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,10 +45,29 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(0.0, ge=0, description="SIGTERM: not ready, yet serving, so long; then stop listening")
     shutdown_seconds: int = Field(35, ge=1, description="after that, longest that requests in flight may take to end")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="lines on stderr for people, or one object a line")
+    tracing_endpoint: str | None = Field(
+        None, description="OTLP/HTTP collector, http://host:4318/v1/traces; unset: off. Needs the extra `tracing`"
+    )
+    tracing_fraction: float = Field(
+        1.0, ge=0, le=1, description="share of requests traced where the caller has not decided"
+    )
 
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
+        return url
+
+    @field_validator("tracing_endpoint")
+    @classmethod
+    def _endpoint_without_secrets(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must start with http:// or https:// and name a host")
+        if "@" in parts.netloc or parts.query:
+            raise ValueError("is logged when it fails: give credentials in OTEL_EXPORTER_OTLP_HEADERS")
         return url

@@ -12,14 +12,18 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class StageClock:
-    """Seconds per stage, each measured once, also when the stage raises. Request-lifetime; not thread-safe."""
+    """Seconds per stage, each measured once, also when the stage raises. Request-lifetime; not thread-safe.
+
+    seconds: how long each took · starts: when it began, on the performance counter
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[Stage, float] = {}
+        self.starts: dict[Stage, float] = {}
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
-        start = time.perf_counter()
+        start = self.starts[name] = time.perf_counter()
         try:
             yield
         finally:
@@ -29,6 +33,7 @@ class StageClock:
         """Credit a stage with what it is known to have taken, out of one that it was seen as part of."""
         missing = min(max(0.0, seconds - self.seconds[name]), self.seconds[taken_from])
         self.seconds[name] += missing
+        self.starts[name] -= missing
         self.seconds[taken_from] -= missing
 
     def server_timing(self) -> str:

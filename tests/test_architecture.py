@@ -18,6 +18,7 @@ ONLY_IN = {
     "torch": {"service/runtime.py"},
     "redis": {"service/redis_histories.py"},
     "prometheus_client": {"service/metrics.py"},
+    "opentelemetry": {"service/tracing.py"},
     "fastapi": {"service/app.py", "service/routes.py", "service/openinference.py"},
 }
 """Inside service/, each of these libraries is known to so many files and no more."""

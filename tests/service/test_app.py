@@ -15,6 +15,7 @@ import redis
 
 from service.app import create_app
 from service.histories import HistoryStore
+from service.logs import TextFormatter
 from service.redis_histories import RedisHistoryStore
 from service.schemas import Candidate, Event, RankRequest
 from service.settings import Settings
@@ -145,6 +146,7 @@ def test_an_unexpected_error_tells_the_caller_nothing(
         raise RuntimeError("the secret of member m")
 
     monkeypatch.setattr(RedisHistoryStore, "log", broken)
+    caplog.handler.setFormatter(TextFormatter())
     with serving(settings) as live:
         answer = live.http.get("/v1/members/m/history", headers={"x-request-id": "bug-1"})
 
@@ -152,7 +154,7 @@ def test_an_unexpected_error_tells_the_caller_nothing(
         assert "secret" not in answer.text
         assert live.http.get("/healthz").status_code == 200
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert "bug-1" in record.getMessage()
+    assert "request_id=bug-1" in caplog.text
     assert record.exc_info
 
 

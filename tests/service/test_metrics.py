@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import pairwise
 from typing import get_args
 
@@ -12,6 +13,7 @@ from model.bundle import Manifest
 from service.encoded import EncodedHistoryCache
 from service.metrics import LATENCY_BUCKETS, ROUTES, Metrics
 from service.observation import Encoding, Outcome, RankObservation
+from service.redis_histories import MAX_CONNECTIONS
 from service.schemas import Candidate, Event, Mode, RankRequest
 from service.settings import Settings
 from service.stages import StageClock
@@ -189,3 +191,45 @@ def test_a_running_service_counts_both_modes(live: Live) -> None:
     assert live.metric("ranker_events_appended_total") == appended + 2
     assert live.metric("ranker_http_requests_total", route="/v1/events", status="200") >= 2
     assert live.metric("ranker_ready") == 1
+
+
+def test_a_running_service_tells_its_loops_lag_and_its_redis_connections(live: Live) -> None:
+    """The lag is sampled without a request; the connections are known, and not more than the limit."""
+    give_up = time.monotonic() + 30.0
+    while live.metric("ranker_event_loop_lag_seconds_count") < 2 and time.monotonic() < give_up:
+        time.sleep(0.05)
+
+    assert live.metric("ranker_event_loop_lag_seconds_count") >= 2
+    assert live.metric("ranker_redis_connections_limit") == MAX_CONNECTIONS
+    assert live.metric("ranker_redis_connections_in_use") == 0
+
+
+def test_hostile_requests_make_no_series(live: Live) -> None:
+    """However many members, items, paths, methods, ids and versions are thrown at it, the series stay as they were."""
+
+    def hostile(tag: str) -> None:
+        headers = {"x-request-id": tag, "traceparent": f"00-{tag:a>32}-{tag:b>16}-01", "x-rankonce-shadow": "0"}
+        ask = {"member_id": tag, "surface": "feed", "candidates": [{"id": tag}]}
+        for mode in ("amortized", "non_amortized", tag):
+            live.http.post("/v1/rank", json=ask | {"mode": mode}, headers=headers)
+        live.http.post("/v1/rank", json=ask | {"surface": tag}, headers=headers)
+        live.http.post("/v1/rank", json=ask | {"model_version": tag, "context": {tag: 1.0}}, headers=headers)
+        event = {"item_id": tag, "action": "view", "timestamp": 1}
+        live.http.post("/v1/events", json={"member_id": tag, "events": [event]}, headers=headers)
+        live.http.post("/v1/events", json={"member_id": tag, "events": [event | {"action": tag}]}, headers=headers)
+        live.http.get(f"/v1/members/{tag}/history", headers=headers)
+        for method in ("GET", "PUT", "PATCH", "OPTIONS"):
+            live.http.request(method, f"/{tag}", headers=headers)
+            live.http.request(method, "/v1/rank", headers=headers)
+
+    def series() -> set[str]:
+        text = live.http.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"}).text
+        return {line.split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+
+    for tag in ("0", "1"):  # the second finds the cold start's encoding kept
+        hostile(tag)
+    before = series()
+    for number in range(2, 40):
+        hostile(f"{number:x}")
+
+    assert series() == before

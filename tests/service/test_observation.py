@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from service.errors import STATUS, RankonceError
-from service.observation import _OUTCOMES, LookupResult, Outcome, RankObservation
+from service.errors import STATUS, HistoryDamaged, RankonceError, StoreUnavailable
+from service.observation import _OUTCOMES, LookupResult, Observers, Outcome, RankObservation
+from tests.fakes import RecordingObserver
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,25 @@ def test_the_whole_request_is_timed() -> None:
     seen.end()
 
     assert seen.total_seconds > 0.0
+
+
+@pytest.mark.parametrize(
+    ("error", "lookup"), [(StoreUnavailable("x"), "unavailable"), (HistoryDamaged("x"), "damaged")]
+)
+def test_a_lookup_that_ends_the_request_is_counted_as_failed(error: Exception, lookup: LookupResult) -> None:
+    """With RANKER_ON_HISTORY_FAILURE=unavailable the error is all that tells what the store said."""
+    seen = RankObservation("feed", "amortized", 3)
+
+    seen.fail(error)
+
+    assert (seen.outcome, seen.lookup) == ("unavailable", lookup)
+
+
+def test_every_observer_is_told_of_the_same_request() -> None:
+    """Metrics and traces see one observation."""
+    one, other = RecordingObserver(), RecordingObserver()
+    seen = RankObservation("feed", "amortized", 3)
+
+    Observers(one, other).ranked(seen)
+
+    assert (one.seen, other.seen) == ([seen], [seen])

@@ -35,6 +35,11 @@ def test_variables_carry_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
         ("inference_threads", 0),
         ("store_timeout_ms", 0),
         ("max_body_bytes", 10),
+        ("log_format", "xml"),
+        ("tracing_endpoint", "host:4318"),
+        ("tracing_endpoint", "http://user:hunter2@host:4318"),
+        ("tracing_endpoint", "http://host:4318/?token=hunter2"),
+        ("tracing_fraction", 1.5),
         ("colour", "red"),
     ],
 )
