@@ -5,6 +5,7 @@ It turns options into calls and typed errors into one line. It does not know how
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +23,12 @@ from model.datasets.loader import SYNTHETIC, load
 from model.evaluate import BASELINES, Baseline, evaluate, popularity_quality
 from model.export import export_bundle
 from model.histories_file import write_histories
+from model.precision import Precision, at_precision
 from model.ranker import Ranker
 from model.recipes import recipe
 from model.requests_file import sample_requests, write_requests
 from model.run import Run, RunError, TrainingSettings
-from model.train import item_table, restore, train
+from model.train import Trained, item_table, predict, restore, test_result, train
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -52,6 +54,9 @@ def train_command(
     learning_rate: Annotated[float | None, typer.Option()] = None,
     weight_decay: Annotated[float | None, typer.Option(help="of the ranker's matrices")] = None,
     item_decay: Annotated[float | None, typer.Option(help="of the item embeddings")] = None,
+    cooccurrence: Annotated[
+        float | None, typer.Option(min=0.0, help="size of the item embeddings' fixed part: who met what in training")
+    ] = None,
     patience: Annotated[int | None, typer.Option(help="epochs without a better validation")] = None,
     dropout: Annotated[float | None, typer.Option()] = None,
     embedding_dim: Annotated[int | None, typer.Option()] = None,
@@ -70,6 +75,7 @@ def train_command(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "item_decay": item_decay,
+        "cooccurrence": cooccurrence,
         "patience": patience,
         "dropout": dropout,
         "embedding_dim": embedding_dim,
@@ -139,6 +145,7 @@ def evaluate_command(
 def export_command(
     run: RunFolder,
     repository: Annotated[Path, typer.Option(help="the model repository; the next free version is written")],
+    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster where the processor multiplies it")] = "fp32",
     histories: Annotated[Path | None, typer.Option(help="write members' logs: .jsonl or .parquet")] = None,
     requests: Annotated[Path | None, typer.Option(help="write sample rank requests as JSON Lines")] = None,
     sample: Annotated[int, typer.Option(min=1, help="how many sample requests")] = 8,
@@ -146,6 +153,7 @@ def export_command(
 ) -> None:
     """Write the run's ranker as a bundle that the service loads, checked in a fresh process."""
     with _one_line_errors():
+        served_at = _precision(precision)
         folder = Run(run)
         settings = folder.settings()
         dataset = _dataset_of(settings)
@@ -154,6 +162,7 @@ def export_command(
         train_split = dataset.splits["train"]
         ranker = trained.learner.ranker
         assert isinstance(ranker, Ranker), "only append_cross runs have the command line's surface"
+        result = _result_at(dataset, settings, trained, served_at)
         with console.status(f"exporting {directory} and checking it in a fresh process"):
             manifest = export_bundle(
                 directory,
@@ -168,9 +177,13 @@ def export_command(
                 actions=dataset.actions,
                 features=_described(dataset.feature_names, train_split.features.mean(axis=0)),
                 context=_described(dataset.context_names, train_split.context.mean(axis=0)),
-                training=_figures(dataset, settings, trained.result),
+                precision=served_at,
+                training=_figures(dataset, settings, result),
             )
         console.print(f"bundle {directory} (embedding version {manifest.embedding_version})")
+        if served_at != "fp32":
+            for task, before in trained.result["tasks"].items():
+                console.print(f"{task}: test AUC {result['tasks'][task]['auc']:.5f}, {before['auc']:.5f} in fp32")
         if histories is not None:
             written = write_histories(histories, dataset)
             console.print(f"histories of {written} members in {histories}")
@@ -180,10 +193,26 @@ def export_command(
             console.print(f"{len(made)} sample requests in {requests}")
 
 
+def _result_at(dataset: Dataset, settings: TrainingSettings, trained: Trained, precision: Precision) -> dict[str, Any]:
+    """Training's result, with the test split's quality as the exported ranker has it."""
+    if precision == "fp32":
+        return trained.result
+    learner = copy.deepcopy(trained.learner)
+    learner.ranker = at_precision(cast(Ranker, learner.ranker), precision)
+    logits = predict(learner, dataset, dataset.splits["test"], settings)
+    return {**trained.result, **test_result(dataset, logits, trained.calibrations)}
+
+
 def _surface(name: str) -> Surface:
     if name not in get_args(Surface):
         raise RunError(f"--surface must be one of {', '.join(get_args(Surface))}; got {name!r}")
     return cast(Surface, name)
+
+
+def _precision(name: str) -> Precision:
+    if name not in get_args(Precision):
+        raise RunError(f"--precision must be one of {', '.join(get_args(Precision))}; got {name!r}")
+    return cast(Precision, name)
 
 
 def _dataset(data: str, surface: Surface, data_seed: int) -> Dataset:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from model.bundle import Calibration
-from model.evaluate import OURS, Evaluation
+from model.evaluate import COMPARED, OURS, Evaluation
 from model.metrics import Interval
 
 MEASURES = {"auc": "AUC", "ne": "NE", "ndcg": "NDCG@10", "hit_rate": "HR@10", "calibration_error": "ECE"}
@@ -95,16 +95,14 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 
 def gains_table(evaluation: Evaluation) -> Table:
-    """append_cross − baseline with 95 % intervals, paired by seed."""
-    table = _table(
-        f"{OURS} minus baseline, paired over {len(evaluation.seeds)} seeds, 95 % t-interval",
-        ["task", "baseline", "AUC", "NE (below 0 is better)", "NDCG@10"],
-    )
+    """append_cross − baseline with 95 % intervals, paired by seed. For NE, below 0 is better."""
+    title = f"{OURS} minus baseline, paired over {len(evaluation.seeds)} seeds, 95 % t-interval"
+    table = _table(title, ["task", "baseline", "measure", "gain (NE: below 0 is better)"])
     for task in evaluation.tasks:
         for method in evaluation.results:
-            if method != OURS:
-                gains = (evaluation.gain(method, task, measure) for measure in ("auc", "ne", "ndcg"))
-                table.add_row(task, method, *(_interval(gain) for gain in gains))
+            for measure in COMPARED if method != OURS else ():
+                gain = evaluation.gain(method, task, measure)
+                table.add_row(task, method, MEASURES[measure], _interval(gain), end_section=measure == COMPARED[-1])
     return table
 
 

@@ -28,6 +28,7 @@ class Learner(nn.Module):
     """
 
     known: Tensor
+    prior: Tensor
 
     def __init__(
         self, config: RankerConfig, known: Tensor, drop_items: float, drop_history: float, embedding_std: float
@@ -36,17 +37,23 @@ class Learner(nn.Module):
         self.items = nn.Embedding(len(known), config.embedding_dim)
         nn.init.normal_(self.items.weight, std=embedding_std)
         self.register_buffer("known", known)
+        self.register_buffer("prior", torch.zeros_like(self.items.weight))
         self.ranker = build(config)
         self.drop_items = drop_items
         self.drop_history = drop_history
         self.meta_dim = config.meta_dim
         self.per_candidate = config.fusion in PER_CANDIDATE
 
+    def start_from(self, prior: Tensor) -> None:
+        """Add a fixed vector to each item's learned one ([N, D] f32): decay then pulls the sum to it, not to zero."""
+        self.prior.copy_(prior)
+
     def freeze_items(self, table: ItemTable) -> None:
         """Take another run's item table and leave it as it is: both surfaces then read one history."""
         with torch.no_grad():
             self.items.weight.copy_(torch.from_numpy(table.embeddings.astype(np.float32)))
             self.known.fill_(True)
+            self.prior.zero_()
         self.items.weight.requires_grad_(False)
 
     def item_embeddings(self) -> Tensor:
@@ -93,9 +100,10 @@ class Learner(nn.Module):
     def _embed(self, ids: Tensor) -> Tensor:
         if not self.training:
             return self._rounded(ids)
-        embedded: Tensor = self.items(ids)
+        embedded: Tensor = self.items(ids) + self.prior[ids]
         return embedded
 
     def _rounded(self, ids: Tensor) -> Tensor:
-        rows: Tensor = self.items(ids.masked_fill(~self.known[ids], UNKNOWN_ROW))
+        ids = ids.masked_fill(~self.known[ids], UNKNOWN_ROW)
+        rows: Tensor = self.items(ids) + self.prior[ids]
         return rows.half().float()

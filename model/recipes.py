@@ -1,7 +1,9 @@
 """Training settings that were found to work for a data set, where the defaults are not the best.
 
-Found by hand with seeds 0 and 1, looking at validation and test quality alike: figures on these sets are a measure of
-the method, not a blind test. It does not know data or training.
+How they were chosen: by the loss on the **validation** split alone, from small grids in which append_cross and
+mean_pool got the same settings. MovieLens: some forty settings with seed 10, the better half also with seed 11; the
+test split was looked at once, afterwards, with seeds 0 to 4. (An earlier choice, since replaced, had been made with the
+test split in view.) Synthetic: seeds 0 to 2, world and settings together. It does not know data or training.
 """
 
 from __future__ import annotations
@@ -21,8 +23,17 @@ RECIPES: dict[str, dict[str, Any]] = {
         "max_history": 32,
         "slack": 8,
     },
-    # Some fifty ratings a film: without a strong decay its embedding memorises who rated it.
-    "movielens": {"embedding_std": 0.05, "learning_rate": 2e-3, "item_decay": 5.0, "epochs": 4},
+    # Some fifty ratings a film: without a strong decay its embedding memorises who rated it. So few labels do not tell
+    # attention which films are alike: without cooccurrence append_cross and mean_pool were level in all settings tried
+    # (validation AUC of a like 0.743 to 0.747); with it append_cross alone gains (0.753). A second layer does not help.
+    "movielens": {
+        "embedding_std": 0.05,
+        "cooccurrence": 0.2,
+        "learning_rate": 2e-3,
+        "item_decay": 5.0,
+        "layers": 1,
+        "epochs": 3,
+    },
     # Eight times as many impressions, nine purchases a member.
     "amazon": {"embedding_std": 0.05, "learning_rate": 2e-3, "batch_size": 256, "epochs": 4, "max_history": 32},
 }

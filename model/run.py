@@ -42,7 +42,8 @@ class TrainingSettings:
 
     data: `synthetic` or an absolute path · items_from: the run whose item table is taken over and frozen, or "" ·
     drop_items, drop_history: share of ids replaced by the unknown item, share of histories emptied, in training ·
-    embedding_std: spread of the item embeddings before training · item_decay: weight decay of the item embeddings
+    embedding_std: spread of the item embeddings before training · cooccurrence: size (root mean square) of the fixed
+    part of an item's embedding that tells who met the item, 0 for none · item_decay: weight decay of the learned part
     """
 
     data: str
@@ -63,6 +64,7 @@ class TrainingSettings:
     drop_items: float = 0.02
     drop_history: float = 0.03
     embedding_std: float = 0.1
+    cooccurrence: float = 0.0
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     item_decay: float = 0.0

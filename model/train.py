@@ -21,6 +21,7 @@ from model.bundle import Calibration, ItemTable
 from model.config import RankerConfig
 from model.datasets.base import F32, Dataset, Impressions
 from model.datasets.batches import Batch, gather, ordered, shuffled
+from model.datasets.cooccurrence import cooccurrence
 from model.learner import Learner
 from model.metrics import Quality, fit_platt, quality
 from model.run import Run, RunError, TrainingSettings
@@ -142,6 +143,9 @@ def new_learner(dataset: Dataset, settings: TrainingSettings, items: ItemTable |
                 f"this one asks for {settings.embedding_dim}"
             )
         learner.freeze_items(items)
+    elif settings.cooccurrence > 0.0:
+        prior = settings.cooccurrence * cooccurrence(dataset, settings.embedding_dim)
+        learner.start_from(torch.from_numpy(prior))
     return learner
 
 

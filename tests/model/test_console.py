@@ -20,9 +20,9 @@ RESULT = {
 
 
 def drawn(table: Table) -> str:
-    """The table as text."""
+    """The table as text, in a terminal of the usual width."""
     out = io.StringIO()
-    Console(file=out, width=160).print(table)
+    Console(file=out, width=80).print(table)
     return out.getvalue()
 
 
@@ -51,7 +51,22 @@ def test_gains_carry_their_interval_and_sign() -> None:
     evaluation = Evaluation(("click",), (0, 1), {"concat": [RESULT, RESULT], OURS: [better, better]})
 
     assert "concat" in drawn(evaluation_table(evaluation))
+    assert "paired over 2 seeds, 95 % t-interval" in drawn(gains_table(evaluation))
     assert "+0.0100 [+0.0100, +0.0100]" in drawn(gains_table(evaluation))
+
+
+def test_no_number_is_cut_at_the_usual_width() -> None:
+    """Every table fits 80 columns with the longest names there are."""
+    full = {**RESULT, "seconds": 123.0, "tasks": {"click": {**QUALITY, "hit_rate": 1.0}}}
+    evaluation = Evaluation(("click",), (0, 1), {"popularity": [full, full], OURS: [full, full]})
+    tables = [
+        training_table("feed", full, {"click": QUALITY}),
+        calibration_table(RESULT),
+        evaluation_table(evaluation),
+        gains_table(evaluation),
+    ]
+
+    assert not any("…" in drawn(table) for table in tables)
 
 
 def test_each_epoch_leaves_a_line() -> None:

@@ -110,3 +110,24 @@ def test_a_frozen_table_is_taken_over_bit_by_bit(dataset: Dataset) -> None:
 
     assert not learner.items.weight.requires_grad
     assert np.array_equal(learner.item_embeddings().numpy(), table.embeddings)
+
+
+def test_what_is_known_beforehand_is_added_and_exported(dataset: Dataset) -> None:
+    """The fixed part is no parameter, reaches the table, and gives way to a table that is taken over."""
+    learner = new_learner(dataset, replace(SETTINGS, cooccurrence=2.0), None)
+    plain = new_learner(dataset, SETTINGS, None)
+    added = (learner.item_embeddings() - plain.item_embeddings()).detach().float()
+    table = ItemTable(dataset.item_ids, plain.item_embeddings().detach().numpy())
+
+    assert {name for name, _ in learner.named_parameters()} == {name for name, _ in plain.named_parameters()}
+    assert (added[learner.known][1:] ** 2).mean().sqrt().item() == pytest.approx(2.0, rel=0.1)
+    assert not added[0].any()
+    learner.freeze_items(table)
+    assert np.array_equal(learner.item_embeddings().detach().numpy(), table.embeddings)
+
+
+def test_an_action_starts_as_loud_as_its_item(dataset: Dataset) -> None:
+    """What was done must not be drowned by what it was done with."""
+    learner = new_learner(dataset, replace(SETTINGS, embedding_std=0.5), None)
+
+    assert learner.state_dict()["ranker.tokens.action.weight"].std().item() == pytest.approx(0.5, rel=0.4)
