@@ -96,8 +96,8 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 def gains_table(evaluation: Evaluation) -> Table:
     """append_cross − baseline with 95 % intervals, paired by seed. For NE, below 0 is better."""
-    title = f"{OURS} minus baseline, paired over {len(evaluation.seeds)} seeds, 95 % t-interval"
-    table = _table(title, ["task", "baseline", "measure", "gain (NE: below 0 is better)"])
+    title = f"paired over {len(evaluation.seeds)} seeds, 95 % t-interval"
+    table = _table(title, ["task", "baseline", "measure", f"{OURS} minus baseline"])
     for task in evaluation.tasks:
         for method in evaluation.results:
             for measure in COMPARED if method != OURS else ():
