@@ -3,6 +3,9 @@
 The proof is `python -m model.check`: a process in which `model.ranker` cannot be imported loads the TorchScript file
 and must give the eager ranker's logits at shapes that the golden cases do not hold. A mismatch leaves no bundle. This
 module does not know data sets or training.
+
+The golden logits are the trained ranker's, in float32, whatever the bundle's precision: what is exported at reduced
+precision is proven to be that ranker, to the tolerance that the manifest states.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from model.bundle import (
 )
 from model.check import replay
 from model.config import RankerConfig
+from model.precision import TOLERANCE, Precision, at_precision
 from model.ranker import Ranker
 
 GOLDEN_SHAPES = ((0, 1), (1, 3), (5, 7))
@@ -53,12 +57,15 @@ def export_bundle(
     features: Sequence[Feature] = (),
     context: Sequence[Feature] = (),
     max_candidates: int = 16384,
+    precision: Precision = "fp32",
     training: dict[str, float | int | str] | None = None,
     seed: int = 0,
 ) -> Manifest:
     """Write the bundle `<root>/<name>/<version>` that `directory` names, or nothing. Raises BundleError."""
     if directory.exists():
         raise BundleError(directory.name, "this version exists already; bundles are immutable, export a new version")
+    ranker = ranker.eval()
+    served = at_precision(ranker, precision)
     manifest = Manifest(
         name=directory.parent.name,
         version=directory.name,
@@ -78,15 +85,16 @@ def export_bundle(
         context=tuple(context),
         meta_dim=config.meta_dim,
         embedding_version=items.fingerprint(),
+        precision=precision,
+        golden_tolerance=TOLERANCE[precision],
         training=training or {},
     )
-    ranker = ranker.eval()
     rng = np.random.default_rng(seed)
     golden = [_case(ranker, config, items, rng, *shape) for shape in GOLDEN_SHAPES]
     probes = [_case(ranker, config, items, rng, *shape) for shape in PROBE_SHAPES]
     with tempfile.TemporaryDirectory(prefix="rankonce-export-") as scratch:
         artifact = Path(scratch) / "ranker.pt"
-        _script(ranker, artifact)
+        _script(served, artifact)
         staged = Path(scratch) / manifest.name / manifest.version
         manifest = write_bundle(staged, manifest, artifact, items, golden)
         save_golden(Path(scratch) / "probes.json", probes)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import RankerConfig
-from model.linear import Linear
+from model.linear import Linear, ReluLinear
 
 ALIGNMENT = 16
 """Floats in a cache line: GEMMs over rows of a multiple of it are about 10 % faster."""
@@ -47,7 +47,7 @@ class RankingHead(nn.Module):
         self.padding = -width % ALIGNMENT
         self.norm = nn.LayerNorm(config.embedding_dim)
         self.cross = nn.ModuleList([CrossLayer(width) for _ in range(config.cross_layers)])
-        self.hidden = Linear(width, config.head_dim)
+        self.hidden = ReluLinear(width, config.head_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.logits = Linear(config.head_dim, config.tasks)
         self.register_buffer("feature_mean", torch.zeros(config.features))
@@ -76,5 +76,5 @@ class RankingHead(nn.Module):
         crossed = first
         for layer in self.cross:
             crossed = layer(first, crossed)
-        hidden = F.relu_(self.hidden(crossed[:, : self.width]))
+        hidden = self.hidden(crossed[:, : self.width])
         return self.logits(self.dropout(hidden)).view(batch, count, self.logits.out_features)

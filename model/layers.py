@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.linear import Linear
+from model.linear import Linear, ReluLinear
 
 
 class HistoryTokens(nn.Module):
@@ -59,7 +59,7 @@ class CrossAttentionLayer(nn.Module):
         self.sink = nn.Parameter(torch.empty(2, heads, 1, self.head_dim))
         self.output = Linear(embedding_dim, embedding_dim)
         self.ffn_norm = nn.LayerNorm(embedding_dim)
-        self.ffn_in = Linear(embedding_dim, ffn_dim)
+        self.ffn_in = ReluLinear(embedding_dim, ffn_dim)
         self.ffn_out = Linear(ffn_dim, embedding_dim)
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.sink, std=0.02)
@@ -85,7 +85,7 @@ class CrossAttentionLayer(nn.Module):
         attended = F.scaled_dot_product_attention(self.queries(normed), keys, values, attn_mask=mask)  # [B, H, N, D/H]
         attended = attended.transpose(1, 2).reshape(-1, self.heads * self.head_dim)  # [B · N, D]
         flat = self.dropout(self.output(attended)).add_(rows.flatten(0, 1))  # [B · N, D]
-        hidden = F.relu_(self.ffn_in(self.ffn_norm(flat)))
+        hidden = self.ffn_in(self.ffn_norm(flat))
         return self.dropout(self.ffn_out(self.dropout(hidden))).add_(flat).view_as(rows)
 
     def queries(self, normed: Tensor) -> Tensor:
@@ -95,5 +95,7 @@ class CrossAttentionLayer(nn.Module):
 
     def attention(self, normed: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """The softmax weights of `update`, mean over the heads, the sink's share left out: [B, N, T]."""
-        logits = torch.matmul(self.queries(normed), keys.transpose(2, 3)) * self.head_dim**-0.5  # [B, H, N, T + 1]
+        logits = (
+            torch.matmul(self.queries(normed), keys.transpose(2, 3)).float() * self.head_dim**-0.5
+        )  # [B, H, N, T + 1]
         return torch.softmax(logits.masked_fill(~mask, float("-inf")), dim=3).mean(dim=1)[:, :, 1:]

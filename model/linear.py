@@ -4,6 +4,7 @@
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -15,5 +16,17 @@ class Linear(nn.Linear):
     """
 
     def forward(self, rows: Tensor) -> Tensor:
-        turned = self.weight.t().clone(memory_format=torch.contiguous_format)  # [in, out]
-        return torch.mm(rows, turned).add_(self.bias)
+        return product(rows, self.weight, self.bias)
+
+
+class ReluLinear(nn.Linear):
+    """max(0, x Wᵀ + b): one module, so that reduced precision can take the ReLU into the product."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return F.relu_(product(rows, self.weight, self.bias))
+
+
+def product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """rows [N, in], weight [out, in], bias [out] → [N, out]."""
+    turned = weight.t().clone(memory_format=torch.contiguous_format)  # [in, out]
+    return torch.mm(rows, turned).add_(bias)

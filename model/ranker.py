@@ -18,7 +18,7 @@ from model.layers import CrossAttentionLayer, HistoryTokens
 class EncodedHistory(NamedTuple):
     """Everything that scoring needs of a history: a value, passed on and never kept by the ranker.
 
-    keys, values: one [B, H, T + 1, D/H] f32 a layer, the cold-start key and value first
+    keys, values: one [B, H, T + 1, D/H] a layer, f32 or the ranker's reduced precision; the cold-start one first
     mask: [B, T + 1] bool, True = real (the first always is)
     timestamps: [B, T] i64 ms, for encoders whose attention reads time differences
     lengths: [B] i64, real actions

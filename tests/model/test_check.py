@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.bundle import GoldenCase, read_golden, save_golden
-from model.check import _NoRanker
+from model.check import RANKER_MODULES, _NoRanker
 
 
 def run_check(bundle: Path, probes: Path) -> subprocess.CompletedProcess[str]:
@@ -42,7 +42,7 @@ def test_a_probe_that_differs_fails(repository: Path, tmp_path: Path) -> None:
     assert "golden logits differ" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["model.ranker", "model.layers", "model.heads"])
+@pytest.mark.parametrize("name", RANKER_MODULES)
 def test_the_rankers_code_cannot_be_imported(name: str) -> None:
     """The finder that the proof installs refuses the modules that define the ranker."""
     with pytest.raises(ImportError, match="must not be needed"):

@@ -58,13 +58,15 @@ def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_p
         ("train", "--surface", "ads", "--run", ads, "--items-from", feed, *common),
         ("evaluate", "--run", feed, "--seeds", 2, "--baselines", "popularity,mean_pool"),
         ("export", "--run", feed, "--repository", repository, "--histories", tmp_path / "histories.jsonl"),
-        ("export", "--run", feed, "--repository", repository),
+        ("export", "--run", feed, "--repository", repository, "--precision", "bf16"),
         ("export", "--run", ads, "--repository", repository, "--requests", tmp_path / "ads.jsonl", "--candidates", 20),
     ):
         result = model(*command)
         assert result.returncode == 0, result.stderr
         if command[0] == "evaluate":
             assert "paired over 2 seeds, 95 % t-interval" in result.stdout
+        if "bf16" in command:
+            assert "love: test AUC" in result.stdout
         if "ads" in command:
             assert "calibration" in result.stdout
     manifests = [read_manifest(repository / name) for name in ("feed/1", "feed/2", "ads/1")]
@@ -75,6 +77,7 @@ def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_p
     assert len({manifest.embedding_version for manifest in manifests}) == 1
     assert [task.name for task in manifests[0].tasks] == ["like", "love"]
     assert [task.name for task in manifests[2].tasks] == ["click"]
+    assert [manifest.precision for manifest in manifests] == ["fp32", "bf16", "fp32"]
     assert "click_auc" in manifests[2].training
     assert json.loads((feed / "evaluation.json").read_text())["seeds"] == [0, 1]
     assert len((tmp_path / "histories.jsonl").read_text().splitlines()) > 0
@@ -90,6 +93,7 @@ def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_p
         (("train", "--data", "synthetic", "--surface", "feed", "--run", "run", "--heads", "3"), "heads"),
         (("evaluate", "--run", "run"), "there is no run"),
         (("export", "--run", "run", "--repository", "models"), "there is no run"),
+        (("export", "--run", "run", "--repository", "models", "--precision", "int8"), "--precision must be one of"),
     ],
 )
 def test_what_a_user_can_mend_is_told_in_one_line(tmp_path: Path, words: tuple[str, ...], message: str) -> None:

@@ -63,3 +63,46 @@ def test_an_existing_version_is_refused_before_any_work(
     """Versions are immutable: exporting over one is an error."""
     with pytest.raises(BundleError, match="exists already"):
         export(repository / "feed" / "1", "feed", 1)
+
+
+@pytest.mark.parametrize("change", [0.0, 1.0])
+def test_a_bundle_of_reduced_precision_is_proven_against_the_trained_ranker(
+    tmp_path: Path,
+    items: ItemTable,
+    config: Callable[[Surface], RankerConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    change: float,
+) -> None:
+    """Golden logits are float32's, the manifest states precision and tolerance; what is not that ranker is refused."""
+    torch.manual_seed(0)
+    ranker = Ranker(config("feed"))
+    real = torch.jit.script
+
+    def script_shifted(reduced: Ranker) -> object:
+        """The real scripting, with logits shifted by `change`."""
+        with torch.no_grad():
+            reduced.head.logits.bias.add_(change)
+        return real(reduced)
+
+    def export() -> Manifest:
+        return export_bundle(
+            tmp_path / "feed" / "1",
+            ranker,
+            config("feed"),
+            items,
+            surface="feed",
+            tasks=(Task(name="click"), Task(name="like")),
+            actions=("view", "click", "like"),
+            precision="bf16",
+        )
+
+    monkeypatch.setattr(torch.jit, "script", script_shifted)
+    if change:
+        with pytest.raises(BundleError, match="golden logits differ"):
+            export()
+        return
+
+    manifest = export()
+    assert (manifest.precision, manifest.golden_tolerance) == ("bf16", 3e-2)
+    for case in read_golden(tmp_path / "feed" / "1"):
+        assert np.abs(replay(ranker, case) - case.logits).max() <= 1e-5
