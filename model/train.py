@@ -75,7 +75,7 @@ def train(
     optimizer = _optimizer(learner, settings)
     state = run.checkpoint() or {"epoch": 0, "best_loss": math.inf, "best_epoch": 0, "seconds": 0.0, "best": {}}
     if state["epoch"]:
-        learner.load_state_dict(state["learner"])
+        _load(learner, state["learner"], run)
         optimizer.load_state_dict(state["optimizer"])
     for epoch in range(state["epoch"] + 1, settings.epochs + 1):
         if epoch - state["best_epoch"] > settings.patience:
@@ -112,7 +112,7 @@ def restore(dataset: Dataset, settings: TrainingSettings, run: Run) -> Trained:
     if result is None or state is None:
         raise RunError(f"{run.path}: training is not finished; run `train` on it again, it goes on where it stopped")
     learner = new_learner(dataset, settings, None)
-    learner.load_state_dict(state["best"])
+    _load(learner, state["best"], run)
     calibrations = tuple(Calibration(**values) for values in result["calibrations"])
     return Trained(learner.eval(), settings.config(dataset), calibrations, result)
 
@@ -272,6 +272,13 @@ def _known(dataset: Dataset) -> Tensor:
 def _moments(values: F32) -> tuple[Tensor, Tensor]:
     wide = values.astype(np.float64)
     return torch.from_numpy(wide.mean(axis=0)).float(), torch.from_numpy(wide.std(axis=0)).float()
+
+
+def _load(learner: Learner, weights: dict[str, Tensor], run: Run) -> None:
+    try:
+        learner.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(f"{run.path} was trained by another version of the ranker; start over with --fresh") from error
 
 
 def _copy(learner: Learner) -> dict[str, Tensor]:

@@ -89,6 +89,22 @@ def test_an_unfinished_run_cannot_be_restored(tmp_path: Path, dataset: Dataset) 
         restore(dataset, SETTINGS, run)
 
 
+def test_weights_of_another_version_are_refused_with_a_way_out(tmp_path: Path, dataset: Dataset) -> None:
+    """A checkpoint that lacks what the ranker has now is an error in words, whoever reads it."""
+    trained_in(tmp_path, dataset)
+    run = Run(tmp_path)
+    state = run.checkpoint()
+    assert state is not None
+    for weights in (state["best"], state["learner"]):
+        del weights["prior"]
+    run.save_checkpoint(state)
+
+    with pytest.raises(RunError, match="another version of the ranker; start over with --fresh"):
+        restore(dataset, SETTINGS, run)
+    with pytest.raises(RunError, match="another version of the ranker"):
+        train(dataset, SETTINGS, run)
+
+
 def test_training_stops_when_validation_no_longer_improves(tmp_path: Path, dataset: Dataset) -> None:
     """With patience 1 and a rate that overfits at once, not all epochs are run, and the best one is kept."""
     settings = replace(SETTINGS, epochs=12, patience=1, learning_rate=0.05)
