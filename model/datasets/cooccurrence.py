@@ -18,7 +18,8 @@ from model.datasets.base import F32, Dataset
 def cooccurrence(dataset: Dataset, width: int) -> F32:
     """[N, width] float32, mean square 1 over the items met; zeros for the unknown item and those that nobody met.
 
-    Nothing of the validation or test split is read, and no label at all.
+    Nothing of the validation or test split is read, and no label at all. To meet is to be shown: where candidates are
+    drawn at random beside the real one (Amazon), that says little.
     """
     part = dataset.splits["train"]
     member = np.repeat(part.member, np.diff(part.candidate_offsets))
