@@ -51,7 +51,7 @@ demo: $(RUN) ## train, export, serve and rank in both modes; everything stops ag
 serve: $(RUN) ## the same, once, and then leave the service running on PORT
 	$(BIN)/python -m loadtests.demo --data $(DATA) --serve --port $(PORT)
 
-system-deps: ## install what only Debian's packages give (Prometheus, Compose), as root or by sudo
+system-deps: ## install what only Debian's packages give (Prometheus, Compose, Chromium), as root or by sudo
 	@.ci/system-deps
 
 dashboards: $(READY) ## write the Grafana dashboards and the table of metrics anew

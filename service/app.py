@@ -17,7 +17,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from service import openapi, problems
+from service import openapi, pages, problems
 from service.assembly import State, open_service
 from service.errors import RankonceError
 from service.health import Readiness
@@ -59,6 +59,7 @@ def create_app(settings: Settings, histories: Path | None = None, readiness: Rea
     )
     app.openapi = lambda: document  # type: ignore[method-assign]
     app.include_router(router)
+    app.router.routes.extend(pages.routes)
     app.add_exception_handler(RankonceError, _on_error)
     app.add_exception_handler(HTTPException, _on_refusal)
     app.add_middleware(RequestContext, count=_count, start_failure=lambda: failure)

@@ -15,6 +15,7 @@ from typing import TypedDict
 
 from model.bundle import BundleError
 from service.admission import Admission
+from service.dashboard import Recorder
 from service.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from service.encoded import EncodedHistoryCache
 from service.errors import Unavailable
@@ -46,6 +47,7 @@ class State(TypedDict):
     encoded: EncodedHistoryCache
     ranking: RankingService
     events: EventsService
+    recorder: Recorder
     tracer: Tracer | None
 
 
@@ -93,6 +95,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
 
     if histories is not None:
         await _load_histories(histories, logs)
+    recorder = await stack.enter_async_context(Recorder(metrics.samples).running())
     return State(
         settings=settings,
         metrics=metrics,
@@ -102,6 +105,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
         encoded=encoded,
         ranking=ranking,
         events=EventsService(logs),
+        recorder=recorder,
         tracer=tracer,
     )
 

@@ -76,6 +76,10 @@ class HistoryStore(Protocol):
         """Forget a log; whether there was one."""
         ...
 
+    async def members(self, limit: int) -> list[str]:
+        """Some members that have a log, at most `limit`, to try things with: neither all nor a fair sample."""
+        ...
+
     async def ping(self) -> None:
         """Raise StoreUnavailable unless the store answers."""
         ...
@@ -141,6 +145,9 @@ class InMemoryHistoryStore:
         log = self._live(member_id)
         self.logs.pop(member_id, None)
         return bool(log)
+
+    async def members(self, limit: int) -> list[str]:
+        return [member_id for member_id in list(self.logs) if self._live(member_id)][:limit]
 
     async def ping(self) -> None:
         return

@@ -6,7 +6,7 @@ never from a request, so the number of series is bounded. Children are looked up
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache, partial
 from typing import get_args
 
@@ -35,7 +35,18 @@ COUNT_BUCKETS = tuple(float(2**k) for k in range(15))
 """1 to 16,384."""
 LENGTH_BUCKETS = (0.0, *(float(2**k) for k in range(13)))
 """0 (cold start) to 4,096 actions."""
-ROUTES = ("/v1/rank", "/v1/events", "/v1/members/{member_id}/history", "/healthz", "/readyz", "/metrics")
+ROUTES = (
+    "/v1/rank",
+    "/v1/events",
+    "/v1/members/{member_id}/history",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/dashboard",
+    "/dashboard/data",
+    "/dashboard/playground",
+    "/dashboard/assets/{name}",
+)
 OTHER_ROUTE = "other"
 
 _MODES: tuple[Mode, ...] = get_args(Mode)
@@ -207,6 +218,11 @@ class Metrics:
         """All metrics as text and its content type, OpenMetrics where `accept` prefers it. Slow: run it on a thread."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
+
+    def samples(self, names: Iterable[str]) -> list[tuple[str, Mapping[str, str], float]]:
+        """The samples of these names as plain values, their labels included. Slow: run it on a thread."""
+        families = self.registry.restricted_registry(list(names)).collect()
+        return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
 
     def _show_zeros(self) -> None:
         """Series that exist before their first event, so that rates and alerts see it."""

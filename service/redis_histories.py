@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any, Protocol
@@ -34,6 +35,8 @@ MAX_CONNECTIONS = 32
 WHOLE_LOG = Window(0, 1)
 _UNCHANGED = 1
 _DAMAGED = "DAMAGED "
+_GLOB = re.compile(rb"[*?\[\]\\]")
+_SCANNED, _MOST_SCANS = 200, 20  # keys a round trip, and how many of these: a large Redis is not read to its end
 
 
 class RedisClient(Protocol):
@@ -127,6 +130,18 @@ class RedisHistoryStore:
     async def erase(self, member_id: str) -> bool:
         return bool(await self._call(self._client.execute_command("DEL", self.key(member_id))))
 
+    async def members(self, limit: int) -> list[str]:
+        start, cursor = _bytes(self._key_prefix + "{"), b"0"
+        found: set[str] = set()
+        for _ in range(_MOST_SCANS):
+            pattern = _GLOB.sub(rb"\\\g<0>", start) + b"*}"
+            scan = self._client.execute_command("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED)
+            cursor, keys = await self._call(scan)
+            found.update(filter(None, (_member(key[len(start) : -1]) for key in keys)))
+            if len(found) >= limit or int(cursor) == 0:
+                break
+        return list(found)[:limit]
+
     async def ping(self) -> None:
         await self._call(self._client.execute_command("PING"))
 
@@ -187,3 +202,13 @@ class RedisHistoryStore:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def _member(tag: bytes) -> str | None:
+    """The member of a log's key; None for a key that is no log, or a member that is no text."""
+    if b"}" in tag:  # a member's own brace is escaped: this is an idempotency key that ends in one
+        return None
+    try:
+        return tag.decode().replace("%7D", "}").replace("%25", "%")
+    except UnicodeDecodeError:
+        return None

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     non_amortized_deadline_ms: float = Field(30000.0, gt=0, description="longest a non-amortized request may take")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="longest request body")
     encoded_cache_bytes: int = Field(256 * 1024 * 1024, ge=0, description="encoded histories kept; 0 keeps none")
+    playground: bool | None = Field(
+        None, description="the live page lets one rank and shows members; unset: while listening on a loopback address"
+    )
     drain_seconds: float = Field(0.0, ge=0, description="SIGTERM: not ready, yet serving, so long; then stop listening")
     shutdown_seconds: int = Field(35, ge=1, description="after that, longest that requests in flight may take to end")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")

@@ -218,6 +218,20 @@ async def test_hostile_member_ids_stay_apart(backend: Backend, one: str, other: 
     await store.close()
 
 
+async def test_members_with_a_log_can_be_listed(backend: Backend) -> None:
+    """Some of them, as they were named; erased ones and idempotency keys are no members."""
+    store = backend.open(8)
+    assert await store.members(10) == []
+    names = {"a", "a}", "{b}", "%7D", "*[?]\\", "é\n", "a:idempotency:k}", "gone"}
+    for name in names:
+        await store.append(name, records([1]), "key}")
+    await store.erase("gone")
+
+    assert set(await store.members(100)) == names - {"gone"}
+    assert len(await store.members(2)) == 2
+    await store.close()
+
+
 async def test_the_in_memory_store_forgets_unused_logs() -> None:
     """An append and a read both count as use; idempotency keys are forgotten after a day."""
     now = [0.0]
