@@ -26,7 +26,7 @@ class BareModel:
         config = shape.config
         torch.manual_seed(seed)
         self.candidates = candidates or shape.candidates
-        self._artifact = _frozen(Ranker(config).eval())
+        self._artifact = frozen(Ranker(config).eval())
         self._history = (
             torch.randn(1, shape.history, config.embedding_dim),
             torch.randint(config.actions, (1, shape.history)),
@@ -66,7 +66,7 @@ class BareModel:
         return torch.cat(logits)
 
 
-def _frozen(ranker: Ranker) -> Any:
+def frozen(ranker: Ranker) -> Any:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)

@@ -145,7 +145,9 @@ def evaluate_command(
 def export_command(
     run: RunFolder,
     repository: Annotated[Path, typer.Option(help="the model repository; the next free version is written")],
-    precision: Annotated[str, typer.Option(help="fp32, or bf16: faster where the processor multiplies it")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="fp32, or bf16: faster on processors with AMX, slower on others")
+    ] = "fp32",
     histories: Annotated[Path | None, typer.Option(help="write members' logs: .jsonl or .parquet")] = None,
     requests: Annotated[Path | None, typer.Option(help="write sample rank requests as JSON Lines")] = None,
     sample: Annotated[int, typer.Option(min=1, help="how many sample requests")] = 8,
