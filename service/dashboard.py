@@ -156,8 +156,8 @@ class Recorder:
 
     async def _record(self) -> None:
         at = self._clock()
-        samples = await asyncio.to_thread(self._samples, KEPT_LABELS)
-        self._readings.append(reading := Reading(at, fold(samples)))
+        values = await asyncio.to_thread(lambda: fold(self._samples(KEPT_LABELS)))
+        self._readings.append(reading := Reading(at, values))
         while self._readings[0].at < at - KEPT_SECONDS:
             self._readings.popleft()
         while self._points and self._points[0].at < at - KEPT_SECONDS:

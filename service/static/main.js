@@ -151,7 +151,6 @@ function rankers(bundles) {
 
 byId("pause").addEventListener("click", (event) => {
   state.paused = !state.paused;
-  event.target.setAttribute("aria-pressed", String(state.paused));
   event.target.textContent = state.paused ? "Go on" : "Pause";
   show();
   poll();
