@@ -23,7 +23,7 @@ def show(comparison: Comparison, console: Console, limit: int) -> None:
         order = "same order" if parity.same_order else "ORDERS DIFFER"
         line = f"parity: max |Δlogit| = {parity.absolute:.2e} (relative {parity.relative:.2e}), {order}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-        ratio = f"amortized vs non-amortized: {comparison.speedup:.1f}×"  # noqa: RUF001
+        ratio = f"amortized vs non-amortized: {comparison.speedup:.1f}×"
         console.print(ratio, markup=False, highlight=False, soft_wrap=True)
 
 

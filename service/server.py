@@ -66,7 +66,8 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        log.info("ready at %s (live page %s/dashboard, docs %s/docs, pid %d)", self.url, self.url, self.url, os.getpid())
+        url = self.url
+        log.info("ready at %s (live page %s/dashboard, docs %s/docs, pid %d)", url, url, url, os.getpid())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """uvicorn would die of the signal again after a clean end; an orchestrator wants to see 0."""
