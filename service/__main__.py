@@ -41,6 +41,7 @@ class SurfaceChoice(StrEnum):
     ads = "ads"
 
 
+SAMPLED_CANDIDATES = 128
 _VARIANTS: dict[ModeChoice, tuple[Variant, ...]] = {
     ModeChoice.amortized: (AMORTIZED, KEPT),
     ModeChoice.non_amortized: (NON_AMORTIZED,),
@@ -105,8 +106,10 @@ def rank(
     member: Annotated[
         str | None, typer.Option(help="the member to rank for; with --request: instead of its own")
     ] = None,
-    surface: Annotated[SurfaceChoice | None, typer.Option(help="with --candidates")] = None,
-    candidates: Annotated[str | None, typer.Option(help="ids separated by commas; ads: id=bid")] = None,
+    surface: Annotated[SurfaceChoice | None, typer.Option(help="of a ranking that is not from a file")] = None,
+    candidates: Annotated[
+        str | None, typer.Option(help="ids separated by commas; ads: id=bid; default: some of the service's own")
+    ] = None,
     request: Annotated[Path | None, typer.Option(help="JSON Lines file of rank requests")] = None,
     index: Annotated[int, typer.Option(min=0, help="which line of --request, from 0")] = 0,
     url: Annotated[str, typer.Option(help="the running service")] = "http://127.0.0.1:8000",
@@ -116,18 +119,21 @@ def rank(
     as_json: Annotated[bool, typer.Option("--json", help="one line of JSON instead of tables")] = False,
 ) -> None:
     """Rank once in each mode against a running service: scores and times side by side."""
-    if (request is None) == (candidates is None):
-        _fail("give the candidates: either --candidates id,id,… or --request FILE.jsonl")
+    if request is not None and candidates is not None:
+        _fail("give the candidates once: --candidates id,id,… or --request FILE.jsonl")
+    if request is None and (member is None or surface is None):
+        _fail("say for whom: --member and --surface, or --request FILE.jsonl")
     try:
-        if request is not None:
-            asked = read_request(request, index)
-        elif member is None or surface is None or candidates is None:
-            _fail("--candidates needs --member and --surface")
-        else:
-            asked = request_of_ids(member, surface.value, candidates)
-        if member is not None:
-            asked.member_id = member
         with RankClient(url) as client:
+            if request is not None:
+                asked = read_request(request, index)
+            else:
+                assert member is not None
+                assert surface is not None
+                ids = candidates or ",".join(sorted(client.items(surface.value))[:SAMPLED_CANDIDATES])
+                asked = request_of_ids(member, surface.value, ids)
+            if member is not None:
+                asked.member_id = member
             comparison = compare(client, asked, _VARIANTS[mode], repeat)
     except (BadRequest, ProblemError) as error:
         _fail(str(error))

@@ -23,6 +23,7 @@ from service.schemas import (
     Problem,
     RankRequest,
     RankResponse,
+    Surface,
 )
 
 T = TypeVar("T")
@@ -79,6 +80,12 @@ class RankClient:
 
     def erase(self, member_id: str) -> None:
         self._send("DELETE", history_path(member_id))
+
+    def items(self, surface: Surface) -> list[str]:
+        """Some ids of the item table, as the playground offers them. Raises ProblemError where that is off."""
+        offer = msgspec.json.decode(self._send("GET", "/dashboard/playground").content)
+        ids: list[str] = offer["surfaces"][surface]["items"]
+        return ids
 
     def ready(self) -> Health:
         """The readiness report, also when the answer is "not now"."""

@@ -62,12 +62,22 @@ def test_a_request_may_come_from_a_file(live: Live, tmp_path: Path) -> None:
     assert [candidate["id"] for candidate in facts["ranked"]["amortized"]] == ["item-2"]
 
 
+@pytest.mark.parametrize("surface", ["feed", "ads"])
+def test_a_member_and_a_surface_are_enough(live: Live, surface: str) -> None:
+    """Without candidates some of the service's own items are ranked: the first command a new user types works."""
+    result = rank(live, "--member", "m", "--surface", surface, "--json")
+
+    facts = json.loads(result.output)
+    assert len(facts["ranked"]["amortized"]) > 1
+    assert all(not candidate.get("unknown_item") for candidate in facts["ranked"]["amortized"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--member", "m", "--surface", "feed"], "--candidates id,id,… or --request"),
+        (["--member", "m"], "--member and --surface, or --request"),
         (["--candidates", "a", "--request", "b"], "--candidates id,id,… or --request"),
-        (["--candidates", "a"], "needs --member and --surface"),
+        (["--candidates", "a"], "--member and --surface, or --request"),
         (["--request", "none.jsonl"], "none.jsonl: No such file"),
         (["--member", "m", "--surface", "feed", "--candidates", "a,a"], "422 invalid_request: candidates[1].id"),
     ],
