@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +19,7 @@ from service.schemas import AttendedAction, RankedCandidate, RankRequest
 
 
 class Answer(NamedTuple):
-    """chosen: [N] int64, which candidates of the request are answered, best first · ranked: the same, as answered."""
+    """chosen: [N] int64, which candidates of the request are answered, best first · ranked: the same, to be encoded."""
 
     chosen: NDArray[np.int64]
     ranked: list[RankedCandidate]
@@ -32,11 +35,11 @@ def rank_candidates(
     best_first, rounded = order(scores)
     chosen = best_first[: request.limit]
     ids = [candidate.id for candidate in request.candidates]
-    names = [task.name for task in manifest.tasks]
+    names = tuple(task.name for task in manifest.tasks)
     ranked = list(
         map(
             RankedCandidate,
-            [ids[index] for index in chosen.tolist()],
+            map(ids.__getitem__, chosen.tolist()),
             range(1, len(chosen) + 1),
             rounded[: request.limit].tolist(),
             _by_name(names, predictions[chosen]),
@@ -49,16 +52,17 @@ def rank_candidates(
     return Answer(chosen, ranked)
 
 
-def _by_name(names: list[str], values: NDArray[np.float32] | NDArray[np.float64]) -> list[dict[str, float]]:
-    """Rows [N, K] as dictionaries. Written out for few tasks: a dict display costs a quarter of dict(zip(…))."""
-    columns = values.T.tolist()
-    if len(names) == 1:
-        (name,) = names
-        return [{name: value} for value in columns[0]]
-    if len(names) == 2:
-        one, other = names
-        return [{one: a, other: b} for a, b in zip(*columns, strict=True)]
-    return [dict(zip(names, row, strict=False)) for row in zip(*columns, strict=True)]
+def _by_name(names: tuple[str, ...], values: NDArray[np.float32] | NDArray[np.float64]) -> Iterator[dict[str, float]]:
+    """Rows [N, K] by the tasks' names: what encodes as such a dictionary, at a quarter of what one costs to make."""
+    return cast(Iterator[dict[str, float]], map(_task_values(names), *values.T.tolist()))
+
+
+@lru_cache(maxsize=64)
+def _task_values(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """A struct with a field a task; a name need not be one that Python takes."""
+    fields = [(f"task_{index}", float) for index in range(len(names))]
+    rename = {f"task_{index}": name for index, name in enumerate(names)}
+    return msgspec.defstruct("TaskValues", fields, rename=rename, gc=False)
 
 
 def explain(

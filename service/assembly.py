@@ -71,7 +71,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     tracer = _tracer(settings, stack)
     url = settings.redis_url.get_secret_value() if settings.redis_url else _embedded(stack)
 
-    pool = InferencePool(settings.inference_threads, settings.intra_op_threads)
+    pool = InferencePool(settings.inference_threads)
     stack.callback(pool.close)
     models = ModelRepository(settings.model_repository, lambda directory: _load(directory, pool, settings))
     await asyncio.to_thread(models.open)

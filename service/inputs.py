@@ -154,7 +154,9 @@ def _features(candidates: Sequence[Candidate], schema: Sequence[Feature]) -> NDA
     given = [candidate.features for candidate in candidates]
     defaults = [feature.default for feature in schema]
     if given.count(None) == len(given):
-        return np.tile(np.array(defaults, dtype=np.float32), (len(given), 1))
+        blank = np.empty((len(given), width), dtype=np.float32)
+        blank[:] = defaults
+        return blank
     names = {feature.name: column for column, feature in enumerate(schema)}
     rows = [
         defaults if values is None else _feature_row(values, names, defaults, index)

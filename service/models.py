@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import NamedTuple, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import RANKER_FILE, BundleError, Manifest, Surface, versions
+from model.bundle import MANIFEST_FILE, RANKER_FILE, BundleError, Manifest, Surface, versions
 from service.encoded import EncodedHistory
 from service.errors import ModelUnavailable
 from service.inputs import CandidateArrays, HistoryArrays
@@ -66,6 +67,16 @@ class Ranker(Protocol):
     def explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> Awaitable[NDArray[np.float32]]:
         """[C, T] float32: the share of each candidate's attention that each history action draws."""
         ...
+
+
+def refuse_newer_torch(manifest: Manifest, running: str) -> None:
+    """TorchScript promises to read files of older releases, not of newer ones. Patch releases do not matter."""
+    exported, ours = (re.match(r"(\d+)\.(\d+)", version) for version in (manifest.torch_version, running))
+    assert ours is not None
+    if exported is None:
+        raise BundleError(MANIFEST_FILE, f"torch_version {manifest.torch_version!r} is not a version")
+    if tuple(map(int, exported.groups())) > tuple(map(int, ours.groups())):
+        raise BundleError(MANIFEST_FILE, f"needs torch {manifest.torch_version} or newer, this is {running}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""TorchScriptRanker: a bundle's artifact, verified, loaded, warmed and run on a pool of threads. The only torch file.
+"""TorchScriptRanker: a bundle's artifact, verified, loaded, warmed, run on a pool of threads. The only torch file.
 
 TorchScript calls release the GIL, so one process with several inference threads uses every core and shares one cache
 of encoded histories. This module does not know requests, members, Redis or what a logit is worth.
@@ -10,11 +10,9 @@ import asyncio
 import hashlib
 import io
 import logging
-import re
-import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +22,6 @@ from numpy.typing import NDArray
 
 from model.bundle import (
     GOLDEN_FILE,
-    MANIFEST_FILE,
     RANKER_FILE,
     BundleError,
     GoldenCase,
@@ -39,27 +36,25 @@ from service.encoded import EncodedHistory
 from service.errors import InferenceFailed
 from service.inputs import CandidateArrays, HistoryArrays
 from service.items import Items
-from service.models import Begun, LoadedModel, Scored
+from service.models import Begun, LoadedModel, Scored, refuse_newer_torch
 from service.settings import Settings
-from service.threads import ThreadPool
+from service.threads import Cancelled, ThreadPool
 
 log = logging.getLogger(__name__)
 
-WARM_UP_RUNS = 3
-"""TorchScript profiles a method's first run and specialises it in the second: from the third on it is itself."""
+WARM_UP_RUNS = 3  # TorchScript profiles a method's first run and specialises it in the second
+FEWEST_A_THREAD = 128  # candidates in a pass that is spread: it has a fixed cost, and a thread takes a while to wake
 
 
 class InferencePool(ThreadPool):
-    """Threads that run the ranker, each in inference mode and with its own number of intra-op threads.
+    """Threads that run the ranker, each in inference mode and without torch's own parallelism: OpenMP's teams wait for
+    each other in every operation (DECISIONS.md). Both are a thread's properties, and so are set in every one."""
 
-    Both are properties of a thread, not of the process, and so are set in every one.
-    """
-
-    def __init__(self, threads: int, intra_op_threads: int) -> None:
+    def __init__(self, threads: int) -> None:
         modes: list[torch.inference_mode] = []
 
         def prepare() -> None:
-            torch.set_num_threads(intra_op_threads)
+            torch.set_num_threads(1)
             mode = torch.inference_mode()
             mode.__enter__()
             modes.append(mode)  # left by the thread's end alone
@@ -68,19 +63,22 @@ class InferencePool(ThreadPool):
 
 
 class Chunking(NamedTuple):
-    """microbatch: most candidates in one pass over an encoded history · non_amortized: candidates per full pass."""
+    """microbatch: most candidates in one pass over an encoded history · non_amortized: candidates per full pass ·
+    threads: most threads that one request's candidates are spread over, as far as they are idle."""
 
     microbatch: int
     non_amortized: int
+    threads: int = 1
 
 
 def load_model(directory: Path, pool: InferencePool, settings: Settings) -> LoadedModel:
     """Verify, load, replay and warm the bundle at `directory`; blocks. Raises BundleError naming the file at fault."""
     manifest = read_manifest(directory)
-    _refuse_newer_torch(manifest)
+    refuse_newer_torch(manifest, torch.__version__)
     verify(directory, manifest)
     items = Items(read_items(directory, manifest))
-    chunking = Chunking(settings.microbatch_size, settings.non_amortized_chunk)
+    spread = settings.intra_op_threads or settings.inference_threads
+    chunking = Chunking(settings.microbatch_size, settings.non_amortized_chunk, spread)
     ranker = TorchScriptRanker(_load_artifact(directory, manifest), manifest, pool, chunking)
     for case in load_golden(directory / GOLDEN_FILE):
         pool.run(ranker.replay, case)
@@ -96,6 +94,7 @@ class TorchScriptRanker:
         self._manifest = manifest
         self._pool = pool
         self._chunking = chunking
+        self._nbytes: dict[int, int] = {}
 
     def encode_history(self, history: HistoryArrays) -> asyncio.Future[EncodedHistory]:
         return self._pool.submit(self._encode, history)
@@ -104,7 +103,7 @@ class TorchScriptRanker:
         return Begun(
             *self._pool.submit_two(
                 lambda: self._encode(history),
-                lambda encoded, stop: self._score(encoded, candidates, stop),
+                lambda encoded, cancelled: self._score(encoded, candidates, cancelled),
             )
         )
 
@@ -127,10 +126,9 @@ class TorchScriptRanker:
             meta=case.meta,
             request_time=case.request_time,
         )
-        never = threading.Event()
         try:
-            amortized = self._score(self._encode(history), candidates, never).logits
-            non_amortized = self._score_each(history, candidates, never).logits
+            amortized = self._score(self._encode(history), candidates, _never).logits
+            non_amortized = self._score_each(history, candidates, _never).logits
         except InferenceFailed as error:
             raise BundleError(RANKER_FILE, f"fails on a golden case: {error.__cause__ or error.detail}") from error
         check_golden(case, amortized, self._manifest.golden_tolerance)
@@ -138,52 +136,58 @@ class TorchScriptRanker:
 
     def warm_up(self) -> None:
         """Run every class of shapes, largest first, until TorchScript has specialised the artifact and this thread has
-        its work space (first runs took 10–40 ms, a thread's own first one 2–6 ms more). Blocks; runs on a pool thread.
-        """
+        its work space (first runs took 10–40 ms, a thread's own first one 2–6 ms more). Blocks; runs on a thread."""
         longest, limit = self._manifest.max_history, self._manifest.max_candidates
-        never = threading.Event()
         for length in sorted({0, 1, longest // 2, longest}, reverse=True):
             history = HistoryArrays.blank(self._manifest, length)
             for count in sorted({1, min(limit, 256), min(limit, self._chunking.microbatch)}, reverse=True):
                 candidates = CandidateArrays.blank(self._manifest, count)
                 for _ in range(WARM_UP_RUNS):
-                    self._score(self._encode(history), candidates, never)
+                    self._score(self._encode(history), candidates, _never)
             for count in sorted({1, min(limit, self._chunking.non_amortized)}, reverse=True):
                 candidates = CandidateArrays.blank(self._manifest, count)
                 for _ in range(WARM_UP_RUNS):
-                    self._score_each(history, candidates, never)
+                    self._score_each(history, candidates, _never)
 
     def _encode(self, history: HistoryArrays) -> EncodedHistory:
         start = time.perf_counter()
         with _failing_typed():
             tensors = self._artifact.encode_history(*_history_tensors(history))
-        nbytes = sum({storage.data_ptr(): storage.nbytes() for storage in _storages(tensors)}.values())
-        return EncodedHistory(tensors, history.length, nbytes, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        nbytes = self._nbytes.get(history.length)
+        if nbytes is None:  # it depends on nothing else, and asking every storage takes longer than all else here
+            nbytes = sum({storage.data_ptr(): storage.nbytes() for storage in _storages(tensors)}.values())
+            self._nbytes[history.length] = nbytes
+        return EncodedHistory(tensors, history.length, nbytes, seconds)
 
-    def _score(self, encoded: EncodedHistory, candidates: CandidateArrays, stop: threading.Event) -> Scored:
+    def _score(self, encoded: EncodedHistory, candidates: CandidateArrays, cancelled: Cancelled) -> Scored:
         start = time.perf_counter()
         logits = self._blank_logits(candidates)
-        context, meta, request_time = _request_tensors(candidates)
-        for part in _slices(candidates.size, self._chunking.microbatch, stop):
+        request = _request_tensors(candidates)
+
+        def score(part: slice) -> None:
+            _unless(cancelled)
             with _failing_typed():
                 scored = self._artifact.score_candidates(
                     encoded.tensors,
                     torch.from_numpy(candidates.embeddings[part])[None],  # [1, c, D]
                     torch.from_numpy(candidates.features[part])[None],  # [1, c, F]
-                    context,
-                    meta,
-                    request_time,
+                    *request,
                 )
                 logits[part] = scored[0].numpy()
+
+        self._spread(score, candidates.size, self._chunking.microbatch, FEWEST_A_THREAD)
         return Scored(_finite(logits), time.perf_counter() - start)
 
-    def _score_each(self, history: HistoryArrays, candidates: CandidateArrays, stop: threading.Event) -> Scored:
-        """A batch of requests with one candidate each: the history is repeated (expanded, not copied)."""
+    def _score_each(self, history: HistoryArrays, candidates: CandidateArrays, cancelled: Cancelled) -> Scored:
+        """Requests with one candidate each, the history repeated (expanded, not copied)."""
         start = time.perf_counter()
         logits = self._blank_logits(candidates)
         request = _request_tensors(candidates)
         tensors = _history_tensors(history)
-        for part in _slices(candidates.size, self._chunking.non_amortized, stop):
+
+        def score(part: slice) -> None:
+            _unless(cancelled)
             count = part.stop - part.start
             with _failing_typed():
                 scored = self._artifact(
@@ -193,7 +197,17 @@ class TorchScriptRanker:
                     *(_repeated(tensor, count) for tensor in request),
                 )
                 logits[part] = scored[:, 0].numpy()
+
+        self._spread(score, candidates.size, self._chunking.non_amortized, 1)
         return Scored(_finite(logits), time.perf_counter() - start)
+
+    def _spread(self, score: Callable[[slice], None], count: int, most: int, fewest: int) -> None:
+        """Score `count` candidates in passes of at most `most`; where other threads are idle, in smaller ones (of at
+        least `fewest`) that they share, two for each: a slow one then holds up less."""
+        threads = min(self._chunking.threads, self._pool.idle + 1)
+        size = most if threads == 1 else min(most, max(fewest, -(-count // (2 * threads))))
+        parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+        self._pool.spread(score, parts, threads)
 
     def _explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> NDArray[np.float32]:
         with _failing_typed():
@@ -219,11 +233,13 @@ class _failing_typed:  # noqa: N801 - reads as what it does; a class, since cont
             raise InferenceFailed("the ranker failed on this request") from error
 
 
-def _slices(count: int, size: int, stop: threading.Event) -> Iterator[slice]:
-    for start in range(0, count, size):
-        if stop.is_set():  # nobody reads the result any more, whatever it is
-            raise InferenceFailed("the request was given up")
-        yield slice(start, min(start + size, count))
+def _never() -> bool:
+    return False
+
+
+def _unless(cancelled: Cancelled) -> None:
+    if cancelled():  # nobody reads the result any more, whatever it is
+        raise InferenceFailed("the request was given up")
 
 
 def _finite(array: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -245,11 +261,8 @@ def _history_tensors(history: HistoryArrays) -> tuple[torch.Tensor, torch.Tensor
 
 def _request_tensors(candidates: CandidateArrays) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """context [1, G] f32, meta [1, M] f32, request_time [1] i64."""
-    return (
-        torch.from_numpy(candidates.context)[None],
-        torch.from_numpy(candidates.meta)[None],
-        torch.tensor([candidates.request_time]),
-    )
+    context, meta = torch.from_numpy(candidates.context), torch.from_numpy(candidates.meta)
+    return context[None], meta[None], torch.tensor([candidates.request_time])
 
 
 def _repeated(tensor: torch.Tensor, count: int) -> torch.Tensor:
@@ -264,17 +277,6 @@ def _storages(value: Any) -> Iterator[torch.UntypedStorage]:
     elif isinstance(value, (tuple, list)):
         for part in value:
             yield from _storages(part)
-
-
-def _refuse_newer_torch(manifest: Manifest) -> None:
-    """TorchScript promises to read files of older releases, not of newer ones. Patch releases do not matter."""
-    exported = re.match(r"(\d+)\.(\d+)", manifest.torch_version)
-    running = re.match(r"(\d+)\.(\d+)", torch.__version__)
-    assert running is not None
-    if exported is None:
-        raise BundleError(MANIFEST_FILE, f"torch_version {manifest.torch_version!r} is not a version")
-    if tuple(map(int, exported.groups())) > tuple(map(int, running.groups())):
-        raise BundleError(MANIFEST_FILE, f"needs torch {manifest.torch_version} or newer, this is {torch.__version__}")
 
 
 def _load_artifact(directory: Path, manifest: Manifest) -> Any:

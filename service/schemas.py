@@ -19,7 +19,7 @@ ItemId = Annotated[str, Meta(min_length=1, max_length=256)]
 TimestampMs = Annotated[int, Meta(ge=0, le=2**53, description="milliseconds since 1970-01-01T00:00:00Z")]
 
 
-class Candidate(Struct, forbid_unknown_fields=True):
+class Candidate(Struct, forbid_unknown_fields=True, gc=False):
     """An item to be scored. `features` is an object by name, or an array in the manifest's order."""
 
     id: ItemId
@@ -60,7 +60,7 @@ class AttendedAction(Struct):
     attention: float
 
 
-class RankedCandidate(Struct, omit_defaults=True):
+class RankedCandidate(Struct, omit_defaults=True, gc=False):
     """One candidate of the answer, best first. `score` orders: feed utility, or eCPM for ads."""
 
     id: str

@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     inference_threads: int = Field(
         default_factory=lambda: max(1, len(os.sched_getaffinity(0))), ge=1, description="threads that run the ranker"
     )
-    intra_op_threads: int = Field(1, ge=1, description="cores one inference may use")
+    intra_op_threads: int | None = Field(
+        None, ge=1, description="threads that one request is spread over while they are idle; unset: all of them"
+    )
     microbatch_size: int = Field(1024, ge=1, description="most candidates scored in one pass over an encoded history")
     non_amortized_chunk: int = Field(4, ge=1, description="candidates per pass in the non-amortized mode")
     max_candidates: int = Field(16384, ge=1, description="most candidates a request may carry, whatever the manifest")

@@ -36,7 +36,7 @@ def test_the_feed_is_ordered_by_weighted_probability(feed: Manifest) -> None:
 
     assert answer.chosen.tolist() == [2, 1, 0]
     assert [(r.id, r.rank) for r in answer.ranked] == [("c2", 1), ("c1", 2), ("c0", 3)]
-    assert answer.ranked[2].predictions == {"click": 0.5, "like": 0.5}
+    assert msgspec.to_builtins(answer.ranked[2].predictions) == {"click": 0.5, "like": 0.5}
     assert answer.ranked[2].score == 1.5
 
 
@@ -49,7 +49,7 @@ def test_ads_are_ordered_by_expected_revenue(repository: Path) -> None:
 
     assert [r.id for r in answer.ranked] == ["c0", "c1"]
     probability = 1 / (1 + np.exp(0.3))  # the fixture's calibration: 0.9 · 0 − 0.3
-    assert answer.ranked[0].predictions["click"] == pytest.approx(probability)
+    assert msgspec.to_builtins(answer.ranked[0].predictions)["click"] == pytest.approx(probability)
     assert answer.ranked[0].score == pytest.approx(5000 * probability, rel=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_unknown_items_are_flagged_and_logits_come_when_asked_for(feed: Manifest
     full = rank_candidates(request(3, logits=True), feed, candidates, LOGITS).ranked
 
     assert [r.unknown_item for r in plain] == [False, False, True]  # all scores are 0: the request's order
-    assert [r.logits for r in full] == [
+    assert [msgspec.to_builtins(r.logits) for r in full] == [
         {"click": 0.0, "like": 0.0},
         {"click": 2.0, "like": 1.0},
         {"click": 1.0, "like": 2.0},

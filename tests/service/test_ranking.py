@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.service.worlds import NOW, World, build_world, settle
@@ -145,7 +146,7 @@ async def test_the_surfaces_have_models_of_their_own(build: Build) -> None:
     response, _ = await world.rank(surface="ads")
 
     assert response.model.name == "ads"
-    assert set(response.ranked[0].predictions) == {"click"}
+    assert set(msgspec.to_builtins(response.ranked[0].predictions)) == {"click"}
     assert world.ranker.encoded == 0
 
 

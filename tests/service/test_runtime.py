@@ -25,7 +25,7 @@ SETTINGS = Settings(microbatch_size=16, non_amortized_chunk=4)
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[InferencePool]:
-    pool = InferencePool(threads=2, intra_op_threads=1)
+    pool = InferencePool(threads=2)
     yield pool
     pool.close()
 
@@ -150,9 +150,9 @@ async def test_explanations_are_shares_of_attention(model: LoadedModel) -> None:
     assert cold.shape == (3, 0)
 
 
-async def test_every_thread_is_in_inference_mode_with_its_own_intra_op_threads() -> None:
+async def test_every_thread_is_in_inference_mode_and_computes_alone() -> None:
     """Both are thread-local: set once for the process they would not reach the workers."""
-    pool = InferencePool(threads=3, intra_op_threads=1)
+    pool = InferencePool(threads=3)
     together = threading.Barrier(3)
 
     def look() -> tuple[bool, int, int]:

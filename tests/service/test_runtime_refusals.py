@@ -20,7 +20,7 @@ SETTINGS = Settings(microbatch_size=16, non_amortized_chunk=4)
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[InferencePool]:
-    pool = InferencePool(threads=2, intra_op_threads=1)
+    pool = InferencePool(threads=2)
     yield pool
     pool.close()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -65,30 +66,32 @@ async def test_work_that_no_thread_has_begun_is_dropped_when_its_caller_leaves(p
 
 
 async def test_stoppable_work_learns_that_its_caller_has_left(pool: ThreadPool) -> None:
-    """The event that it looks at is set by the cancellation, and by nothing else."""
-    entered, seen = threading.Event(), []
+    """What it asks says yes after the cancellation, and not before or without one."""
+    entered, left, seen = threading.Event(), threading.Event(), []
 
-    def work(stop: threading.Event) -> None:
+    def work(cancelled: Callable[[], bool]) -> None:
+        seen.append(cancelled())
         entered.set()
-        seen.append(stop.wait(timeout=30))
+        left.wait(timeout=30)
+        seen.append(cancelled())
 
     future = pool.submit_stoppable(work)
     await asyncio.to_thread(entered.wait, 30)
     future.cancel()
+    left.set()
     await pool.submit(int)
 
-    assert seen == [True]
-    finished: list[threading.Event] = []
+    assert seen == [False, True]
+    finished: list[Callable[[], bool]] = []
     await pool.submit_stoppable(finished.append)
-    await asyncio.sleep(0)
-    assert not finished[0].is_set()
+    assert not finished[0]()
 
 
 async def test_two_steps_share_a_trip_and_the_first_result_does_not_wait_for_the_second(pool: ThreadPool) -> None:
     """While the second step is held, the first one's result is there."""
     hold = threading.Event()
 
-    def second(value: int, _: threading.Event) -> int:
+    def second(value: int, _: object) -> int:
         hold.wait(timeout=30)
         return value + 1
 
@@ -134,3 +137,116 @@ async def test_a_step_that_raises_raises_where_it_is_awaited(pool: ThreadPool) -
     await first
     with pytest.raises(ValueError, match="no"):
         await second
+
+
+async def test_a_thread_that_cannot_be_prepared_fails_the_pool() -> None:
+    """Whatever `prepare` raises reaches whoever wanted the pool."""
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        ThreadPool(2, "test", fail)
+
+
+async def test_parts_are_spread_over_idle_threads() -> None:
+    """Three parts that wait for each other can only end on three threads; all of them are done on return."""
+    pool = ThreadPool(3, "test", lambda: None)
+    together, done = threading.Barrier(3), []
+
+    def part(number: int) -> None:
+        together.wait(timeout=30)
+        done.append(number)
+
+    await pool.submit(pool.spread, part, range(3), 3)
+
+    assert sorted(done) == [0, 1, 2]
+    pool.close()
+
+
+async def test_parts_stay_on_one_thread_when_no_more_are_wanted_or_idle() -> None:
+    """At most as many threads as asked for, and none that has something else to do."""
+    pool = ThreadPool(2, "test", lambda: None)
+    seen: list[int] = []
+
+    def part(_: int) -> None:
+        seen.append(threading.get_ident())
+
+    await pool.submit(pool.spread, part, range(8), 1)
+    assert len(set(seen)) == 1
+
+    seen.clear()
+    hold = threading.Event()
+    busy = pool.submit(hold.wait)
+    await pool.submit(pool.spread, part, range(8), 2)
+    assert len(seen) == 8
+    assert len(set(seen)) == 1
+    hold.set()
+    await busy
+    pool.close()
+
+
+async def test_a_helper_leaves_when_urgent_work_waits() -> None:
+    """The work that came in between runs before the parts are through, and every part is still done once."""
+    pool = ThreadPool(2, "test", lambda: None)
+    begun, go, order = threading.Barrier(3), threading.Event(), []
+
+    def part(number: int) -> None:
+        if number < 2:
+            begun.wait(timeout=30)
+            go.wait(timeout=30)
+        else:
+            time.sleep(0.002)
+        order.append(number)
+
+    spread = pool.submit(pool.spread, part, range(20), 2)
+    await asyncio.to_thread(begun.wait, 30)
+    urgent = pool.submit(order.append, "urgent")
+    go.set()
+    await asyncio.gather(spread, urgent)
+
+    assert sorted(map(str, order)) == sorted([*map(str, range(20)), "urgent"])
+    assert order.index("urgent") < 6
+    pool.close()
+
+
+async def test_a_part_that_raises_ends_the_work_and_leaves_the_threads_whole() -> None:
+    """On this thread or on a helper; what nobody has begun is dropped."""
+    pool = ThreadPool(3, "test", lambda: None)
+
+    for bad in range(3):
+        together, done = threading.Barrier(3), []
+
+        def part(number: int, bad: int = bad, together: threading.Barrier = together, done: list[int] = done) -> None:
+            if number < 3:
+                together.wait(timeout=30)
+            if number == bad:
+                raise ValueError("no")
+            done.append(number)
+            time.sleep(0.001)
+
+        with pytest.raises(ValueError, match="no"):
+            await pool.submit(pool.spread, part, range(1000), 3)
+        assert len(done) < 999
+        assert pool.waiting == 0
+
+    assert await asyncio.gather(*(pool.submit(int) for _ in range(6))) == [0] * 6
+    pool.close()
+
+
+async def test_a_closed_pool_takes_no_work_and_drops_what_waits() -> None:
+    """Closing waits for the work under way alone."""
+    pool = ThreadPool(1, "test", lambda: None)
+    hold, ran = threading.Event(), []
+    pool.submit(hold.wait)
+    pool.submit(ran.append, "waits")
+
+    closing = asyncio.to_thread(pool.close)
+    task = asyncio.ensure_future(closing)
+    await asyncio.sleep(0.01)
+    hold.set()
+    await task
+
+    assert ran == []
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(int)
