@@ -228,7 +228,8 @@ async def test_a_part_that_raises_ends_the_work_and_leaves_the_threads_whole() -
         with pytest.raises(ValueError, match="no"):
             await pool.submit(pool.spread, part, range(1000), 3)
         assert len(done) < 999
-        assert pool.waiting == 0
+        while pool.idle < 3:  # noqa: ASYNC110 - a helper is back at the queue a moment after its last part
+            await asyncio.sleep(0.001)
 
     assert await asyncio.gather(*(pool.submit(int) for _ in range(6))) == [0] * 6
     pool.close()
