@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from model.bundle import (
     read_manifest,
     verify,
 )
+from service.chunking import CHUNKS, FEWEST_A_THREAD, Chunking, passes
 from service.encoded import EncodedHistory
 from service.errors import InferenceFailed
 from service.inputs import CandidateArrays, HistoryArrays
@@ -43,7 +44,6 @@ from service.threads import Cancelled, ThreadPool
 log = logging.getLogger(__name__)
 
 WARM_UP_RUNS = 3  # TorchScript profiles a method's first run and specialises it in the second
-FEWEST_A_THREAD = 128  # candidates in a pass that is spread: it has a fixed cost, and a thread takes a while to wake
 
 
 class InferencePool(ThreadPool):
@@ -62,15 +62,6 @@ class InferencePool(ThreadPool):
         super().__init__(threads, "inference", prepare)
 
 
-class Chunking(NamedTuple):
-    """microbatch: most candidates in one pass over an encoded history · non_amortized: candidates per full pass ·
-    threads: most threads that one request's candidates are spread over, as far as they are idle."""
-
-    microbatch: int
-    non_amortized: int
-    threads: int = 1
-
-
 def load_model(directory: Path, pool: InferencePool, settings: Settings) -> LoadedModel:
     """Verify, load, replay and warm the bundle at `directory`; blocks. Raises BundleError naming the file at fault."""
     manifest = read_manifest(directory)
@@ -78,11 +69,13 @@ def load_model(directory: Path, pool: InferencePool, settings: Settings) -> Load
     verify(directory, manifest)
     items = Items(read_items(directory, manifest))
     spread = settings.intra_op_threads or settings.inference_threads
-    chunking = Chunking(settings.microbatch_size, settings.non_amortized_chunk, spread)
+    chunking = Chunking(settings.microbatch_size, settings.non_amortized_chunk or CHUNKS[-1], spread)
     ranker = TorchScriptRanker(_load_artifact(directory, manifest), manifest, pool, chunking)
     for case in load_golden(directory / GOLDEN_FILE):
         pool.run(ranker.replay, case)
     pool.run_on_each(ranker.warm_up)
+    if settings.non_amortized_chunk is None:
+        pool.run(ranker.choose_chunk)
     return LoadedModel(manifest, items, ranker)
 
 
@@ -149,6 +142,18 @@ class TorchScriptRanker:
                 for _ in range(WARM_UP_RUNS):
                     self._score_each(history, candidates, _never)
 
+    def choose_chunk(self) -> None:
+        """Take the chunk that scores the longest history's candidates fastest: a slow baseline would flatter the
+        amortized mode. Small rankers want large chunks, large ones small ones. Blocks; runs on a pool thread."""
+        history = HistoryArrays.blank(self._manifest, self._manifest.max_history)
+        candidates = CandidateArrays.blank(self._manifest, CHUNKS[-1])
+        chosen = self._chunking
+        seconds = {}
+        for size in CHUNKS:
+            self._chunking = chosen._replace(non_amortized=size, threads=1)
+            seconds[size] = min(self._score_each(history, candidates, _never).seconds for _ in range(3))
+        self._chunking = chosen._replace(non_amortized=min(seconds, key=seconds.__getitem__))
+
     def _encode(self, history: HistoryArrays) -> EncodedHistory:
         start = time.perf_counter()
         with _failing_typed():
@@ -202,12 +207,9 @@ class TorchScriptRanker:
         return Scored(_finite(logits), time.perf_counter() - start)
 
     def _spread(self, score: Callable[[slice], None], count: int, most: int, fewest: int) -> None:
-        """Score `count` candidates in passes of at most `most`; where other threads are idle, in smaller ones (of at
-        least `fewest`) that they share, two for each: a slow one then holds up less."""
+        """Score in passes, shared with threads that are idle."""
         threads = min(self._chunking.threads, self._pool.idle + 1)
-        size = most if threads == 1 else min(most, max(fewest, -(-count // (2 * threads))))
-        parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
-        self._pool.spread(score, parts, threads)
+        self._pool.spread(score, passes(count, most, fewest, threads), threads)
 
     def _explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> NDArray[np.float32]:
         with _failing_typed():

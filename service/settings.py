@@ -36,7 +36,9 @@ class Settings(BaseSettings):
         None, ge=1, description="threads that one request is spread over while they are idle; unset: all of them"
     )
     microbatch_size: int = Field(1024, ge=1, description="most candidates scored in one pass over an encoded history")
-    non_amortized_chunk: int = Field(4, ge=1, description="candidates per pass in the non-amortized mode")
+    non_amortized_chunk: int | None = Field(
+        None, ge=1, description="candidates per pass in the non-amortized mode; unset: the fastest, measured at load"
+    )
     max_candidates: int = Field(16384, ge=1, description="most candidates a request may carry, whatever the manifest")
     amortized_permits: int = Field(64, ge=1, description="amortized requests in flight; more are shed")
     non_amortized_permits: int = Field(4, ge=1, description="non-amortized requests in flight; more are shed")

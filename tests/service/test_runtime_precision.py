@@ -12,8 +12,9 @@ from model.bundle import ItemTable, Surface
 from model.config import RankerConfig
 from model.export import export_bundle
 from model.ranker import Ranker
+from service.chunking import Chunking
 from service.models import LoadedModel
-from service.runtime import Chunking, InferencePool, TorchScriptRanker, load_model
+from service.runtime import InferencePool, TorchScriptRanker, load_model
 from service.settings import Settings
 from tests.conftest import ACTIONS, CONTEXT, SURFACES
 from tests.service.test_runtime import candidates, history
