@@ -32,6 +32,9 @@ SETTLE_SECONDS = 10.0  # longest wait for the last scrape
 TOLERANCE = 2.0
 """A histogram knows a quantile to its bucket, √2 wide, and ranks of two estimates may differ by one: two buckets."""
 
+SHADOW = {"RANKER_SHADOW_FRACTION": "1"}
+"""Every request is run again in both modes, as far as threads are idle: the panels of the comparison have data."""
+
 Kind = tuple[Surface, Mode]
 
 
@@ -166,7 +169,7 @@ def main() -> int:
     models = find_models(options.models)
     workload = Workload(read_catalog(models), Plan(options.seed, members=200, requests=500))
     try:
-        with serving(models, workload) as service, prometheus(service.url) as source:
+        with serving(models, workload, **SHADOW) as service, prometheus(service.url) as source:
             agreements = compare(source, drive(service.url, mixed_calls(workload), options.seconds))
             panels = evaluate(source)
     except (ServiceFailed, PrometheusFailed) as error:

@@ -66,10 +66,11 @@ def find_models(given: Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def serving(models: Path, workload: Workload) -> Iterator[Service]:
+def serving(models: Path, workload: Workload, **settings: str) -> Iterator[Service]:
     """Start the service on a free port with the workload's histories; it is stopped on the way out.
 
-    Its settings are the environment's `RANKER_*`; the namespace is the load tests' own. Raises ServiceFailed.
+    Its settings are the environment's `RANKER_*`, but for those given by their variables' names; the namespace is the
+    load tests' own. Raises ServiceFailed.
     """
     with tempfile.TemporaryDirectory(prefix="rankonce-load-") as folder:
         histories = Path(folder) / "histories.jsonl"
@@ -77,7 +78,7 @@ def serving(models: Path, workload: Workload) -> Iterator[Service]:
         words = ("serve", "--port", "0", "--model-repository", models, "--histories", histories)
         process = subprocess.Popen(
             [sys.executable, "-m", "service", *map(str, words)],
-            env={**os.environ, "RANKER_NAMESPACE": NAMESPACE},
+            env={**os.environ, "RANKER_NAMESPACE": NAMESPACE, **settings},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -31,6 +32,7 @@ from service.offline import StartFailed, history_stores
 from service.ranking import RankingService
 from service.runtime import InferencePool, load_model
 from service.settings import Settings
+from service.shadow import ShadowComparison
 from service.tracing import Tracer
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class State(TypedDict):
     events: EventsService
     recorder: Recorder
     tracer: Tracer | None
+    shadow: ShadowComparison
 
 
 @asynccontextmanager
@@ -71,7 +74,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     tracer = _tracer(settings, stack)
     url = settings.redis_url.get_secret_value() if settings.redis_url else _embedded(stack)
 
-    pool = InferencePool(settings.inference_threads)
+    pool = InferencePool(settings.inference_threads, metrics.queued)
     stack.callback(pool.close)
     models = ModelRepository(settings.model_repository, lambda directory: _load(directory, pool, settings))
     await asyncio.to_thread(models.open)
@@ -89,9 +92,12 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     metrics.watch_inflight(admission.in_flight)
     metrics.watch_readiness(lambda: readiness.serving)
     metrics.watch_stores(stores.values())
+    metrics.watch_pool(pool, settings.inference_threads)
     await stack.enter_async_context(sampling_loop_lag(metrics.loop_lag))
     observer = metrics if tracer is None else Observers(metrics, tracer)
     ranking = RankingService(settings, models, stores, encoded, admission, observer)
+    shadow = ShadowComparison(settings.shadow_fraction, stores, metrics.shadow, random.random)
+    await stack.enter_async_context(shadow.running())
 
     if histories is not None:
         await _load_histories(histories, logs)
@@ -107,6 +113,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
         events=EventsService(logs),
         recorder=recorder,
         tracer=tracer,
+        shadow=shadow,
     )
 
 

@@ -1,4 +1,5 @@
-"""Metrics: every metric's name, help, labels and buckets. The only Prometheus file; it does not know what it measures.
+"""Metrics: every metric's name, help, labels and buckets. It does not know what it measures; nothing but this file and
+shadow_metrics.py knows Prometheus.
 
 Label values come from closed sets (surfaces, modes, outcomes, stages, routes) and from the versions of loaded bundles,
 never from a request, so the number of series is bounded. Children are looked up once and kept: `labels()` takes a lock.
@@ -26,7 +27,9 @@ from service.encoded import CacheEvent, EncodedHistoryCache
 from service.histories import HistoryStore
 from service.observation import Encoding, LookupResult, RankObservation
 from service.schemas import Mode, Surface
+from service.shadow_metrics import ShadowMetrics
 from service.stages import STAGES
+from service.threads import ThreadPool
 
 LATENCY_BUCKETS = tuple(2.5e-4 * 2 ** (k / 2) for k in range(37))
 """0.25 ms to 65.5 s in steps of √2, in seconds: beyond the longest deadline, and dense, since Prometheus guesses
@@ -134,6 +137,20 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        self._queue_seconds = Histogram(
+            "ranker_pool_queue_duration_seconds",
+            "How long work waited for an inference thread; shadow comparisons not included",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._pool = {
+            name: Gauge(f"ranker_pool_{name}", text, registry=registry)
+            for name, text in (
+                ("queue_depth", "Pieces of work that wait for an inference thread now"),
+                ("busy_threads", "Inference threads that work now"),
+                ("threads", "Inference threads"),
+            )
+        }
         self._redis_in_use = Gauge(
             "ranker_redis_connections_in_use", "Redis connections that a call holds now", registry=registry
         )
@@ -156,6 +173,7 @@ class Metrics:
         self._shed = cache(shed.labels)
         self._cache_events = cache(cache_events.labels)
         self._http = cache(http.labels)
+        self.shadow = ShadowMetrics(registry, LATENCY_BUCKETS)
         self._show_zeros()
 
     def ranked(self, observation: RankObservation) -> None:
@@ -183,6 +201,10 @@ class Metrics:
     def loop_lag(self, seconds: float) -> None:
         self._loop_lag.observe(seconds)
 
+    def queued(self, seconds: float) -> None:
+        """Work has waited so long for a thread. May be called from any thread."""
+        self._queue_seconds.observe(seconds)
+
     def answered(self, route: str | None, status: int) -> None:
         """Count one HTTP answer. Paths that are no route of ours share one label."""
         self._http(route if route in ROUTES else OTHER_ROUTE, str(status)).inc()
@@ -200,6 +222,11 @@ class Metrics:
     def watch_inflight(self, in_flight: Callable[[Mode], int]) -> None:
         for mode in _MODES:
             self._inflight.labels(mode).set_function(partial(in_flight, mode))
+
+    def watch_pool(self, pool: ThreadPool, threads: int) -> None:
+        self._pool["threads"].set(threads)
+        self._pool["queue_depth"].set_function(lambda: pool.waiting)
+        self._pool["busy_threads"].set_function(lambda: pool.busy)
 
     def watch_stores(self, stores: Collection[HistoryStore]) -> None:
         self._redis_in_use.set_function(lambda: sum(store.connections().in_use for store in stores))

@@ -81,11 +81,15 @@ def refuse_newer_torch(manifest: Manifest, running: str) -> None:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A verified, warmed bundle. A request takes it once and uses nothing else, so an answer never mixes versions."""
+    """A verified, warmed bundle. A request takes it once and uses nothing else, so an answer never mixes versions.
+
+    spare: the same ranker on threads that nobody needs; its methods raise GivenBack when one is needed after all
+    """
 
     manifest: Manifest
     items: Items
     ranker: Ranker
+    spare: Ranker | None = None
 
     @cached_property
     def identity(self) -> str:

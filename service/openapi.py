@@ -65,6 +65,18 @@ _REQUEST_ID = {
     "description": "Names the request in answers, logs and errors; made up where it is missing or not plain.",
     "schema": {"type": "string", "maxLength": 128, "pattern": "^[A-Za-z0-9._:-]+$"},
 }
+_TRACEPARENT = {
+    "name": "traceparent",
+    "in": "header",
+    "description": "The caller's place in its trace (W3C Trace Context). With tracing on, `traceresponse` answers it.",
+    "schema": {"type": "string"},
+}
+_SHADOW = {
+    "name": "X-Rankonce-Shadow",
+    "in": "header",
+    "description": "1: run the request again in both modes once it is answered, and compare. 0: do not. Else: chance.",
+    "schema": {"type": "string", "enum": ["0", "1"]},
+}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -117,7 +129,7 @@ def _paths(vocabulary: Vocabulary) -> dict[str, Any]:
                     "ranked as the learned unknown item and flagged. A feed is ordered by the weighted sum of the "
                     "tasks' probabilities, ads by 1000 · bid · click probability. `Server-Timing` tells the stages."
                 ),
-                "parameters": [_REQUEST_ID],
+                "parameters": [_SHADOW, _REQUEST_ID, _TRACEPARENT],
                 "requestBody": _body("RankRequest", rank_examples(vocabulary)),
                 "responses": {"200": _json("RankResponse", "The candidates, best first"), **_problems(*_RANK_PROBLEMS)},
             }

@@ -23,6 +23,7 @@ from service.models import Begun, LoadedModel, Scored
 from service.observation import Encoding, RankObservation, RankObserver
 from service.schemas import HistoryInfo, Mode, ModelRef, RankRequest, RankResponse, Surface
 from service.settings import Settings
+from service.shadow import Served
 from service.stages import StageClock
 
 _COLD_START = ("", HistoryVersion(0, 0))  # every member without a history has the same encoding
@@ -35,10 +36,11 @@ class Models(Protocol):
 
 
 class Ranking(NamedTuple):
-    """The answer, and where its time went."""
+    """The answer, where its time went, and what running the request again would need."""
 
     response: RankResponse
     clock: StageClock
+    served: Served
 
 
 def _now_ms() -> int:
@@ -72,9 +74,9 @@ class RankingService:
         seen = RankObservation(request.surface, mode, len(request.candidates))
         try:
             async with self._admission.admit(mode):
-                response = await self._answer(request, request_id, mode, seen)
+                response, served = await self._answer(request, request_id, mode, seen)
             seen.succeed()
-            return Ranking(response, seen.clock)
+            return Ranking(response, seen.clock, served)
         except BaseException as error:
             seen.fail(error)
             raise
@@ -82,7 +84,9 @@ class RankingService:
             seen.end()
             self._observer.ranked(seen)
 
-    async def _answer(self, request: RankRequest, request_id: str, mode: Mode, seen: RankObservation) -> RankResponse:
+    async def _answer(
+        self, request: RankRequest, request_id: str, mode: Mode, seen: RankObservation
+    ) -> tuple[RankResponse, Served]:
         model = self._models.get(request.surface)
         seen.model_version = model.manifest.version
 
@@ -108,13 +112,14 @@ class RankingService:
         if request.explain is not None:
             await self._explain(request.explain, model, lookup, encoded, candidates, answer)
 
-        return RankResponse(
+        response = RankResponse(
             request_id=request_id,
             model=ModelRef(model.manifest.name, model.manifest.version),
             mode=mode,
             history=HistoryInfo(seen.history_length, lookup.source),
             ranked=answer.ranked,
         )
+        return response, Served(request.member_id, model, lookup.version, lookup.arrays, candidates, scored.logits)
 
     def _kept(self, request: RankRequest, mode: Mode, model: LoadedModel) -> Cached | None:
         """An encoding that would save reading the history, if the store confirms its version.

@@ -12,12 +12,14 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from starlette.background import BackgroundTask
 from starlette.convertors import Convertor, register_url_convertor
 
 from service.assembly import State
 from service.bodies import BodyDecoder, check_media_type, read_body
 from service.errors import InvalidRequest
 from service.schemas import EventsRequest, Health, RankRequest
+from service.shadow import HEADER as SHADOW_HEADER
 
 T = TypeVar("T")
 
@@ -49,10 +51,14 @@ router = APIRouter()
 @router.post("/v1/rank")
 async def rank(request: Request) -> Response:
     state = _state(request)
+    compared = state["shadow"].chosen(request.headers.get(SHADOW_HEADER))
     body = await _body(request, state, _rank_decoder)
     ranking = await state["ranking"].rank(body, request.state.request_id)
     return Response(
-        _encode(ranking.response), headers={"server-timing": ranking.clock.server_timing()}, media_type=JSON
+        _encode(ranking.response),
+        headers={"server-timing": ranking.clock.server_timing()},
+        media_type=JSON,
+        background=BackgroundTask(state["shadow"].offer, ranking.served) if compared else None,  # once it is sent
     )
 
 

@@ -39,6 +39,7 @@ from service.inputs import CandidateArrays, HistoryArrays
 from service.items import Items
 from service.models import Begun, LoadedModel, Scored, refuse_newer_torch
 from service.settings import Settings
+from service.spare_threads import SpareThreads, Threads
 from service.threads import Cancelled, ThreadPool
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class InferencePool(ThreadPool):
     """Threads that run the ranker, each in inference mode and without torch's own parallelism: OpenMP's teams wait for
     each other in every operation (DECISIONS.md). Both are a thread's properties, and so are set in every one."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, waited: Callable[[float], None] = lambda _: None) -> None:
         modes: list[torch.inference_mode] = []
 
         def prepare() -> None:
@@ -59,7 +60,7 @@ class InferencePool(ThreadPool):
             mode.__enter__()
             modes.append(mode)  # left by the thread's end alone
 
-        super().__init__(threads, "inference", prepare)
+        super().__init__(threads, "inference", prepare, waited)
 
 
 def load_model(directory: Path, pool: InferencePool, settings: Settings) -> LoadedModel:
@@ -76,13 +77,14 @@ def load_model(directory: Path, pool: InferencePool, settings: Settings) -> Load
     pool.run_on_each(ranker.warm_up)
     if settings.non_amortized_chunk is None:
         pool.run(ranker.choose_chunk)
-    return LoadedModel(manifest, items, ranker)
+    spare = TorchScriptRanker(ranker._artifact, manifest, SpareThreads(pool), ranker._chunking)
+    return LoadedModel(manifest, items, ranker, spare)
 
 
 class TorchScriptRanker:
     """The `Ranker` of a bundle. Methods are safe to call from many tasks at once: the artifact keeps no state."""
 
-    def __init__(self, artifact: Any, manifest: Manifest, pool: InferencePool, chunking: Chunking) -> None:
+    def __init__(self, artifact: Any, manifest: Manifest, pool: Threads, chunking: Chunking) -> None:
         self._artifact = artifact
         self._manifest = manifest
         self._pool = pool

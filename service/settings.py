@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(35, ge=1, description="after that, longest that requests in flight may take to end")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="lines on stderr for people, or one object a line")
+    shadow_fraction: float = Field(
+        0.0, ge=0, le=1, description="share of requests run again in both modes, after the answer, on spare threads"
+    )
     tracing_endpoint: str | None = Field(
         None, description="OTLP/HTTP collector, http://host:4318/v1/traces; unset: off. Needs the extra `tracing`"
     )

@@ -14,27 +14,30 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 class StageClock:
     """Seconds per stage, each measured once, also when the stage raises. Request-lifetime; not thread-safe.
 
-    seconds: how long each took · starts: when it began, on the performance counter
+    seconds: how long each took, adding up · spans: when each began and ended, on the performance counter
     """
 
     def __init__(self) -> None:
         self.seconds: dict[Stage, float] = {}
-        self.starts: dict[Stage, float] = {}
+        self.spans: dict[Stage, tuple[float, float]] = {}
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
-        start = self.starts[name] = time.perf_counter()
+        start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = time.perf_counter() - start
+            end = time.perf_counter()
+            self.seconds[name] = end - start
+            self.spans[name] = start, end
 
     def at_least(self, name: Stage, seconds: float, taken_from: Stage) -> None:
         """Credit a stage with what it is known to have taken, out of one that it was seen as part of."""
         missing = min(max(0.0, seconds - self.seconds[name]), self.seconds[taken_from])
         self.seconds[name] += missing
-        self.starts[name] -= missing
         self.seconds[taken_from] -= missing
+        (start, end), (earlier, border) = self.spans[name], self.spans[taken_from]
+        self.spans[name], self.spans[taken_from] = (start - missing, end), (earlier, border - missing)
 
     def server_timing(self) -> str:
         """The `Server-Timing` header's value: stages in the order they ran, durations in milliseconds."""

@@ -1,9 +1,10 @@
 """ThreadPool: blocking work on threads, awaited from the event loop, and dropped when nobody awaits it any more.
 
-Two kinds of work share the threads, the second only where it takes nothing from the first:
+Three kinds of work share the threads, each only where it takes nothing from the one before:
 
-    urgent   what somebody waits for; in order of arrival
-    help     parts of urgent work under way, for threads that would be idle; given back as soon as urgent work waits
+    urgent       what somebody waits for; in order of arrival
+    help         parts of urgent work under way, for threads that would be idle; given back as soon as urgent work waits
+    background   what nobody waits for; begins only where it leaves another thread idle (spare_threads.py)
 
 So a lone request is spread over all threads and a busy pool gives each request one, without a thread too many. It does
 not know what the work is.
@@ -14,9 +15,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -28,15 +31,27 @@ _Job = Callable[[], None]
 
 
 class ThreadPool:
-    """So many threads, alive from the start, each of which ran `prepare` first."""
+    """So many threads, alive from the start, each of which ran `prepare` first.
 
-    def __init__(self, threads: int, name: str, prepare: Callable[[], None]) -> None:
+    Work has the context variables of whoever submitted it. `waited` is told, on the work's thread, how many seconds
+    each urgent piece waited for one.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        name: str,
+        prepare: Callable[[], None],
+        waited: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._waited = waited
         self._size = threads
         self._busy = 0
         self._closing = False
         self._lock = threading.Lock()  # of `_busy` and of choosing what to do next
         self._urgent: deque[_Job] = deque()
         self._help: deque[_Job] = deque()
+        self._background: deque[_Job] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()  # one entry for each time that a thread should look
         prepared: SimpleQueue[BaseException | None] = SimpleQueue()
         self._threads = [
@@ -54,6 +69,21 @@ class ThreadPool:
     def idle(self) -> int:
         """Threads with nothing to do; none while something urgent waits."""
         return 0 if self._urgent else self._size - self._busy
+
+    @property
+    def busy(self) -> int:
+        """Threads at work."""
+        return self._busy
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of urgent work that no thread has begun."""
+        return len(self._urgent)
+
+    @property
+    def contended(self) -> bool:
+        """Urgent work waits and no thread is free, or the pool is closing: what can stop should."""
+        return self._closing or (bool(self._urgent) and self._busy >= self._size)
 
     def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """Run on a free thread. Cancelling the future drops work that no thread has begun."""
@@ -93,6 +123,12 @@ class ThreadPool:
 
         self._add(self._urgent, both)
         return firsts, seconds
+
+    def submit_background(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
+        """Run when a thread can be spared. Cancelling the future drops work that no thread has begun."""
+        future, job = _awaited(lambda: function(*args, **kwargs))
+        self._add(self._background, job)
+        return future
 
     def spread(self, work: Callable[[S], None], parts: Sequence[S], most: int) -> None:
         """Run `work` on each part, here and on at most `most` − 1 idle threads; for use on a thread of this pool.
@@ -138,7 +174,14 @@ class ThreadPool:
     def _add(self, queue: deque[_Job], job: _Job) -> None:
         if self._closing:
             raise RuntimeError("the pool is closed")
-        queue.append(job)
+        asked, run = time.perf_counter(), copy_context().run
+
+        def begin() -> None:
+            if queue is self._urgent:
+                self._waited(time.perf_counter() - asked)
+            run(job)
+
+        queue.append(begin)
         self._wake.put(None)
 
     def _live(self, prepare: Callable[[], None], prepared: SimpleQueue[BaseException | None]) -> None:
@@ -161,8 +204,9 @@ class ThreadPool:
 
     def _next(self) -> _Job | None:
         with self._lock:
-            for queue in (self._urgent, self._help):
-                if queue:
+            spared = self._busy + 2 <= self._size or self._size == 1
+            for queue, may in ((self._urgent, True), (self._help, True), (self._background, spared)):
+                if queue and may:
                     self._busy += 1
                     return queue.popleft()
         return None

@@ -124,10 +124,9 @@ class Tracer:
         parent = self._trace.set_span_in_context(request.span)
         # Stages are measured on the performance counter; a span wants the time of day.
         epoch_ns = time.time_ns() - time.perf_counter_ns()
-        for stage, seconds in seen.clock.seconds.items():
-            start_ns = epoch_ns + round(seen.clock.starts[stage] * 1e9)
-            span = self._tracer.start_span(stage, parent, start_time=start_ns)
-            span.end(start_ns + round(seconds * 1e9))
+        for stage, (start, end) in seen.clock.spans.items():
+            span = self._tracer.start_span(stage, parent, start_time=epoch_ns + round(start * 1e9))
+            span.end(epoch_ns + round(end * 1e9))
 
     def close(self) -> None:
         """Send what is left, for a few seconds at most; blocks."""

@@ -16,6 +16,7 @@ from service.encoded import CacheEvent
 from service.metrics import LATENCY_BUCKETS
 from service.observation import Encoding, LookupResult, Outcome
 from service.schemas import Mode, Surface
+from service.shadow import OrderAgreement
 from service.stages import Stage
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,6 +33,7 @@ VALUES: dict[str, set[str]] = {
     "stage": set(get_args(Stage)),
     "result": set(get_args(LookupResult)),
     "event": set(get_args(CacheEvent)),
+    "order": set(get_args(OrderAgreement)),
     "le": {str(bound) for bound in LATENCY_BUCKETS},
     "job": {"rankonce"},
 }

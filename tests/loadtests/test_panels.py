@@ -10,7 +10,7 @@ import pytest
 
 from loadtests.catalog import read_catalog
 from loadtests.dashboards import Expression
-from loadtests.panels import Agreement, Panel, compare, drive, evaluate, mixed_calls, show, stage_seconds
+from loadtests.panels import SHADOW, Agreement, Panel, compare, drive, evaluate, mixed_calls, show, stage_seconds
 from loadtests.prometheus import Sample, prometheus
 from loadtests.serving import serving
 from loadtests.workload import Plan, Workload
@@ -77,7 +77,7 @@ def test_every_panel_has_data_and_agrees_with_the_generator(repository: Path, wo
     """Service, real Prometheus, load in both modes: no expression of a dashboard is empty, counts are exact."""
     if shutil.which("prometheus") is None:
         pytest.skip("no prometheus: `make system-deps` installs it")
-    with serving(repository, workload) as service, prometheus(service.url) as source:
+    with serving(repository, workload, **SHADOW) as service, prometheus(service.url) as source:
         agreements = compare(source, drive(service.url, mixed_calls(workload), LOAD_SECONDS))
         panels = evaluate(source)
         firing = source.ask('ALERTS{alertstate="firing"}')

@@ -8,6 +8,7 @@ import pytest
 
 from service import context
 from service.context import TraceContext
+from service.threads import ThreadPool
 
 PLACE = TraceContext("a" * 32, "b" * 16, sampled=True)
 
@@ -44,3 +45,21 @@ async def test_it_follows_a_request_into_its_tasks_and_no_further() -> None:
 
     assert await asyncio.create_task(request()) == ("outer", "outer")
     assert context.request_id.get() is None
+
+
+async def test_it_follows_a_request_onto_the_threads_that_work_for_it() -> None:
+    """A ranker that raises on a pool's thread logs under the request's id, also where several requests share it."""
+    pool = ThreadPool(1, "test", lambda: None)
+
+    async def request(name: str) -> list[str | None]:
+        context.request_id.set(name)
+        first, second = pool.submit_two(context.request_id.get, lambda _, __: context.request_id.get())
+        background = pool.submit_background(context.request_id.get)
+        return [await pool.submit(context.request_id.get), await first, await second, await background]
+
+    try:
+        found = await asyncio.gather(*(asyncio.create_task(request(name)) for name in ("a", "b")))
+    finally:
+        pool.close()
+
+    assert found == [["a"] * 4, ["b"] * 4]

@@ -108,6 +108,7 @@ def test_a_busy_service_logs_no_member(repository: Path, form: str) -> None:
         settings = {
             "RANKER_LOG_FORMAT": form,
             "RANKER_REDIS_URL": server.url,
+            "RANKER_SHADOW_FRACTION": "1",
             "RANKER_INFERENCE_THREADS": "2",
         }
         with process("serve", "--port", "0", "--model-repository", repository, **settings) as started:

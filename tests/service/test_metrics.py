@@ -204,6 +204,17 @@ def test_a_running_service_tells_its_loops_lag_and_its_redis_connections(live: L
     assert live.metric("ranker_redis_connections_in_use") == 0
 
 
+def test_a_running_service_tells_how_its_threads_fare(live: Live) -> None:
+    """Each ranking waits once for an inference thread, be it microseconds; afterwards nothing waits or works."""
+    before = live.metric("ranker_pool_queue_duration_seconds_count")
+    live.client.rank(RankRequest("queued", "feed", [Candidate("item-1")], mode="non_amortized"))
+
+    assert live.metric("ranker_pool_queue_duration_seconds_count") == before + 1
+    assert live.metric("ranker_pool_queue_duration_seconds_sum") > 0
+    assert live.metric("ranker_pool_threads") == live.settings.inference_threads
+    assert live.metric("ranker_pool_queue_depth") == 0
+
+
 def test_hostile_requests_make_no_series(live: Live) -> None:
     """However many members, items, paths, methods, ids and versions are thrown at it, the series stay as they were."""
 

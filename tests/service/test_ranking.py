@@ -28,7 +28,7 @@ async def test_a_request_is_answered_with_model_mode_history_and_ranking(build: 
     world = build()
     await world.act(5, 6)
 
-    response, clock = await world.rank(limit=2)
+    response, clock, _ = await world.rank(limit=2)
 
     assert (response.request_id, response.mode) == ("request-1", "amortized")
     assert (response.model.name, response.model.version) == ("feed", "1")
@@ -143,7 +143,7 @@ async def test_the_surfaces_have_models_of_their_own(build: Build) -> None:
     """An ads request goes to the ads ranker and is scored by revenue."""
     world = build()
 
-    response, _ = await world.rank(surface="ads")
+    response, _, _ = await world.rank(surface="ads")
 
     assert response.model.name == "ads"
     assert set(msgspec.to_builtins(response.ranked[0].predictions)) == {"click"}
@@ -157,7 +157,7 @@ async def test_explanations_are_given_in_either_mode(build: Build, mode: str) ->
     await world.act(5, 6)
     await world.rank()
 
-    response, _ = await world.rank(mode=mode, explain=1, limit=1)
+    response, _, _ = await world.rank(mode=mode, explain=1, limit=1)
 
     (only,) = response.ranked
     assert isinstance(only.explanation, list)

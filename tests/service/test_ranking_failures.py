@@ -43,7 +43,7 @@ async def test_a_failed_history_is_answered_cold_and_flagged(build: Build, error
     good = await world.rank()
     world.store.error = error
 
-    response, _ = await world.rank()
+    response, _, _ = await world.rank()
 
     assert (response.history.source, response.history.length) == ("degraded", 0)
     assert (world.observer.last.outcome, world.observer.last.lookup) == ("degraded", lookup)

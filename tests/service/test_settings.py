@@ -40,6 +40,7 @@ def test_variables_carry_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tracing_endpoint", "http://user:hunter2@host:4318"),
         ("tracing_endpoint", "http://host:4318/?token=hunter2"),
         ("tracing_fraction", 1.5),
+        ("shadow_fraction", -0.1),
         ("colour", "red"),
     ],
 )

@@ -39,9 +39,9 @@ def test_a_stage_gets_what_another_was_seen_to_take(known: float, encode: float,
     """What is known to be scoring is moved out of the encode stage: never more than it has, and the sum stays."""
     clock = StageClock()
     clock.seconds = {"encode": 0.875, "score": 0.125}
-    clock.starts = {"encode": 5.0, "score": 5.875}
+    clock.spans = {"encode": (5.0, 5.875), "score": (5.875, 6.0)}
 
     clock.at_least("score", known, taken_from="encode")
 
     assert clock.seconds == {"encode": encode, "score": score}
-    assert clock.starts == {"encode": 5.0, "score": 5.0 + encode}
+    assert clock.spans == {"encode": (5.0, 5.0 + encode), "score": (5.0 + encode, 6.0)}

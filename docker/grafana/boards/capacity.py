@@ -5,8 +5,9 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from .elements import INSTANCE, MODEL, RATE, SURFACE, Query, add, board, lines, number
-from .quantities import REQUESTS, or_zero, per_second, share
+from .quantities import REQUESTS, or_zero, per_second, quantile, share
 
+HIGH = (0.5, 0.99)
 PROCESS = f'{INSTANCE}, job="rankonce"'
 
 
@@ -67,12 +68,57 @@ def build() -> Dashboard:
         ),
         lines(
             "Busy inference",
-            "Seconds of the ranker's work a second: how many inference threads are busy. At RANKER_INFERENCE_THREADS "
-            "requests begin to wait.",
+            "Seconds of the ranker's work a second, by mode: which of them fills the inference threads.",
             "short",
             Query(per_second("ranker_inference_duration_seconds_sum", MODEL, "mode"), "{{mode}}"),
             empty="no inference in this range",
             stacked=True,
+        ),
+    )
+    add(
+        dashboard,
+        "Queues",
+        lines(
+            "Inference threads",
+            "Sampled at each scrape: threads at work, shadow comparisons included, and threads there are "
+            "(RANKER_INFERENCE_THREADS).",
+            "short",
+            Query(f"sum(ranker_pool_busy_threads{{{INSTANCE}}})", "busy"),
+            Query(f"sum(ranker_pool_threads{{{INSTANCE}}})", "all"),
+        ),
+        lines(
+            "Waiting for a thread",
+            "Sampled at each scrape: pieces of work that no inference thread has begun. Shadow comparisons wait apart.",
+            "short",
+            Query(f"sum by (instance) (ranker_pool_queue_depth{{{INSTANCE}}})", "{{instance}}"),
+        ),
+        lines(
+            "Time in the queue",
+            "How long work waited for an inference thread. It grows before requests are shed: the first sign that "
+            "threads are short.",
+            "s",
+            *(Query(quantile(q, "ranker_pool_queue_duration_seconds", INSTANCE, ""), f"p{q * 100:g}") for q in HIGH),
+            empty="no inference in this range",
+        ),
+        lines(
+            "Event loop lag",
+            "How much later than asked for the loop woke a sleeping task, ten times a second. Every request waits so "
+            "long at each of its steps; a lag of milliseconds at p99 is a CPU that is short, or code that blocks.",
+            "s",
+            *(Query(quantile(q, "ranker_event_loop_lag_seconds", INSTANCE, ""), f"p{q * 100:g}") for q in HIGH),
+        ),
+        lines(
+            "Redis connections",
+            "Sampled at each scrape: connections that a call holds, as a share of the limit. At 1 a lookup waits.",
+            "percentunit",
+            Query(
+                share(
+                    f"sum by (instance) (ranker_redis_connections_in_use{{{INSTANCE}}})",
+                    f"sum by (instance) (ranker_redis_connections_limit{{{INSTANCE}}})",
+                ),
+                "{{instance}}",
+            ),
+            limits=(1.0,),
         ),
     )
     add(

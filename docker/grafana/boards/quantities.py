@@ -53,6 +53,25 @@ def inference_mean(mode: str, window: str = RATE) -> str:
     return share(total, per_second(f"{metric}_count", selector, "surface", window))
 
 
+SHADOW = "ranker_shadow_inference_duration_seconds"
+
+
+def shadow_quantile(q: float, mode: str, window: str = RATE) -> str:
+    """Latency by surface of requests that were run again in both modes: the same requests for either."""
+    return quantile(q, SHADOW, f'{SURFACE}, mode="{mode}"', "surface", window)
+
+
+def shadow_seconds(mode: str, window: str = RATE) -> str:
+    """Seconds of work a second on requests run again, by surface."""
+    return per_second(f"{SHADOW}_sum", f'{SURFACE}, mode="{mode}"', "surface", window)
+
+
+def shadow_mean(mode: str, window: str = RATE) -> str:
+    """Mean seconds by surface of requests run again."""
+    selector = f'{SURFACE}, mode="{mode}"'
+    return share(shadow_seconds(mode, window), per_second(f"{SHADOW}_count", selector, "surface", window))
+
+
 def cache_events(events: str, window: str = RATE) -> str:
     """Events of the encoded-history cache a second."""
     return f'sum(rate(ranker_encoded_history_cache_events_total{{{INSTANCE}, event=~"{events}"}}{window}))'

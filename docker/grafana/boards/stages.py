@@ -111,7 +111,7 @@ def build() -> Dashboard:
         lines(
             "History lookups",
             "found: sent over. unchanged: the kept encoding is current, nothing was sent. absent: a cold start. "
-            "unavailable, damaged: ranked as a cold start (RANKER_ON_HISTORY_FAILURE=degraded).",
+            "unavailable, damaged: ranked as a cold start, or answered 503 (RANKER_ON_HISTORY_FAILURE).",
             "cps",
             Query(per_second("ranker_history_lookups_total", INSTANCE, "result"), "{{result}}"),
             stacked=True,
