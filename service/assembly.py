@@ -1,6 +1,7 @@
 """Assembly: the service's parts, built from settings in order and closed in reverse. It does not know HTTP.
 
-metrics → embedded Redis → inference threads → model repository → history stores → ranking, events → histories
+metrics → embedded Redis → inference threads → model repository → history stores → ranking, prefetching, events →
+histories
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from service.events import EventLog, EventsService, event_logs
 from service.health import Readiness
 from service.histories import HistoryStore
 from service.loading import LoadingFailed, load_histories
+from service.lookups import HistoryLookup
 from service.loop_lag import sampling_loop_lag
 from service.metrics import Metrics
 from service.models import LoadedModel, ModelRepository
 from service.observation import Observers
 from service.offline import StartFailed, history_stores
+from service.prefetch import Prefetching
 from service.ranking import RankingService
 from service.runtime import InferencePool, load_model
 from service.settings import Settings
@@ -48,6 +51,7 @@ class State(TypedDict):
     stores: dict[str, HistoryStore]
     encoded: EncodedHistoryCache
     ranking: RankingService
+    prefetching: Prefetching
     events: EventsService
     recorder: Recorder
     tracer: Tracer | None
@@ -95,7 +99,10 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     metrics.watch_pool(pool, settings.inference_threads)
     await stack.enter_async_context(sampling_loop_lag(metrics.loop_lag))
     observer = metrics if tracer is None else Observers(metrics, tracer)
-    ranking = RankingService(settings, models, stores, encoded, admission, observer)
+    lookup = HistoryLookup(stores, settings.on_history_failure)
+    ranking = RankingService(settings, models, lookup, encoded, admission, observer)
+    prefetching = Prefetching(settings.prefetch_pending, models, lookup, encoded, metrics.prefetched)
+    await stack.enter_async_context(prefetching.running())
     shadow = ShadowComparison(settings.shadow_fraction, stores, metrics.shadow, random.random)
     await stack.enter_async_context(shadow.running())
 
@@ -110,6 +117,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
         stores=stores,
         encoded=encoded,
         ranking=ranking,
+        prefetching=prefetching,
         events=EventsService(logs),
         recorder=recorder,
         tracer=tracer,

@@ -20,6 +20,7 @@ from service.schemas import (
     EventsResponse,
     Health,
     HistoryResponse,
+    PrefetchRequest,
     Problem,
     RankRequest,
     RankResponse,
@@ -66,6 +67,10 @@ class RankClient:
     def rank(self, request: RankRequest) -> Ranked:
         response = self._send("POST", "/v1/rank", msgspec.json.encode(request), _JSON)
         return Ranked(_decode(response, RankResponse), parse_server_timing(response.headers.get("server-timing", "")))
+
+    def prefetch(self, member_id: str, surface: Surface) -> None:
+        """Say that a rank is about to come; it answers before anything is done."""
+        self._send("POST", "/v1/prefetch", msgspec.json.encode(PrefetchRequest(member_id, surface)), _JSON)
 
     def append_events(
         self, member_id: str, events: Sequence[Event], idempotency_key: str | None = None

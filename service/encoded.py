@@ -56,6 +56,7 @@ class Cached(NamedTuple):
 @dataclass(eq=False)
 class _Flight:
     future: asyncio.Future[EncodedHistory]
+    hurry: Callable[[], None] | None
     waiting: int = 0
 
 
@@ -88,9 +89,15 @@ class EncodedHistoryCache:
         self._count("hit")
 
     async def get(
-        self, key: EncodedKey, encode: Callable[[], Awaitable[EncodedHistory]]
+        self,
+        key: EncodedKey,
+        encode: Callable[[], Awaitable[EncodedHistory]],
+        hurry: Callable[[], None] | None = None,
     ) -> tuple[EncodedHistory, Literal["computed", "cached"]]:
-        """The encoding of `key`, by `encode()` unless it is kept or on its way. Raises whatever `encode()` raises."""
+        """The encoding of `key`, by `encode()` unless it is kept or on its way. Raises whatever `encode()` raises.
+
+        hurry: given by a caller who has time, and called when one who has none waits for the same encoding.
+        """
         kept = self._entries.get((key.bundle, key.member_id))
         if kept is not None and kept.version == key.version:
             self.hit(key.bundle, key.member_id)
@@ -98,15 +105,19 @@ class EncodedHistoryCache:
         flight = self._flights.get(key)
         if flight is not None:
             self._count("shared")
+            if hurry is None and flight.hurry is not None:
+                flight.hurry()
             return await self._join(key, flight), "cached"
         self._count("miss")
-        flight = self._flights[key] = _Flight(asyncio.ensure_future(encode()))
+        flight = self._flights[key] = _Flight(asyncio.ensure_future(encode()), hurry)
         flight.future.add_done_callback(lambda future: self._land(key, future))
         return await self._join(key, flight), "computed"
 
     def forget(self, bundle: str, member_id: str) -> None:
-        """Drop a member's encoding (erasure). A flight under way still answers those who wait for it."""
+        """Drop a member's encoding (erasure). A flight under way still answers those who wait, and is not kept."""
         self._remove((bundle, member_id))
+        for key in [key for key in self._flights if key[:2] == (bundle, member_id)]:
+            del self._flights[key]
 
     def forget_bundle(self, bundle: str) -> None:
         """Drop every encoding of a bundle that is no longer served."""
@@ -129,8 +140,9 @@ class EncodedHistoryCache:
 
     def _land(self, key: EncodedKey, future: asyncio.Future[EncodedHistory]) -> None:
         flight = self._flights.get(key)
-        if flight is not None and flight.future is future:
-            del self._flights[key]
+        if flight is None or flight.future is not future:  # erased meanwhile, or everyone has left
+            return
+        del self._flights[key]
         if not future.cancelled() and future.exception() is None:
             self._keep(key, future.result())
 

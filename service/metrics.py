@@ -26,6 +26,7 @@ from model.bundle import Manifest
 from service.encoded import CacheEvent, EncodedHistoryCache
 from service.histories import HistoryStore
 from service.observation import Encoding, LookupResult, RankObservation
+from service.prefetch import PrefetchResult
 from service.schemas import Mode, Surface
 from service.shadow_metrics import ShadowMetrics
 from service.stages import STAGES
@@ -40,6 +41,7 @@ LENGTH_BUCKETS = (0.0, *(float(2**k) for k in range(13)))
 """0 (cold start) to 4,096 actions."""
 ROUTES = (
     "/v1/rank",
+    "/v1/prefetch",
     "/v1/events",
     "/v1/members/{member_id}/history",
     "/healthz",
@@ -116,6 +118,12 @@ class Metrics:
             ("event",),
             registry=registry,
         )
+        prefetches = Counter(
+            "ranker_prefetch",
+            "Prefetches by what became of them: encoded, cached (was at hand or on its way), absent, dropped, failed",
+            ("result",),
+            registry=registry,
+        )
         self._cache_bytes = Gauge(
             "ranker_encoded_history_cache_bytes", "Memory that kept encoded histories take", registry=registry
         )
@@ -172,6 +180,7 @@ class Metrics:
         self._lookups = cache(lookups.labels)
         self._shed = cache(shed.labels)
         self._cache_events = cache(cache_events.labels)
+        self._prefetches = cache(prefetches.labels)
         self._http = cache(http.labels)
         self.shadow = ShadowMetrics(registry, LATENCY_BUCKETS)
         self._show_zeros()
@@ -211,6 +220,9 @@ class Metrics:
 
     def cache_event(self, event: CacheEvent) -> None:
         self._cache_events(event).inc()
+
+    def prefetched(self, result: PrefetchResult) -> None:
+        self._prefetches(result).inc()
 
     def events_appended(self, count: int) -> None:
         self._events.inc(count)
@@ -263,5 +275,7 @@ class Metrics:
             self._lookups(result)
         for event in get_args(CacheEvent):
             self._cache_events(event)
+        for prefetch in get_args(PrefetchResult):
+            self._prefetches(prefetch)
         for reason in ("permits", "deadline"):
             self._shed(reason)

@@ -45,11 +45,22 @@ class Begun(NamedTuple):
     scored: asyncio.Future[Scored]
 
 
+class Ahead(NamedTuple):
+    """An encoding that nobody waits for yet. `hurry` makes it urgent; cancelling `encoded` drops it, if not begun."""
+
+    encoded: asyncio.Future[EncodedHistory]
+    hurry: Callable[[], None]
+
+
 class Ranker(Protocol):
     """A loaded ranker. Every method raises InferenceFailed when the artifact fails or gives what is not finite."""
 
     def encode_history(self, history: HistoryArrays) -> Awaitable[EncodedHistory]:
         """Encode a history once, for any number of candidates."""
+        ...
+
+    def encode_ahead(self, history: HistoryArrays) -> Ahead:
+        """The same when a thread can be spared, and not before, unless it is hurried."""
         ...
 
     def encode_and_score(self, history: HistoryArrays, candidates: CandidateArrays) -> Begun:

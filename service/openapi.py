@@ -16,12 +16,22 @@ from service.schemas import (
     EventsResponse,
     Health,
     HistoryResponse,
+    PrefetchRequest,
     Problem,
     RankRequest,
     RankResponse,
 )
 
-_TYPES = (RankRequest, RankResponse, EventsRequest, EventsResponse, HistoryResponse, Health, Problem)
+_TYPES = (
+    RankRequest,
+    RankResponse,
+    PrefetchRequest,
+    EventsRequest,
+    EventsResponse,
+    HistoryResponse,
+    Health,
+    Problem,
+)
 _DESCRIPTION = """\
 Ranks feed and ads candidates for a member with a deep ranker over the member's recent actions. The history is encoded
 once and every candidate attends to it (`amortized`); the same scores can be computed the slow way (`non_amortized`).
@@ -51,6 +61,10 @@ def rank_examples(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
             "value": {**feed, "mode": "non_amortized", "logits": True},
         },
     }
+
+
+def prefetch_examples() -> dict[str, dict[str, Any]]:
+    return {"feed": {"summary": "A feed request will follow", "value": {"member_id": "42", "surface": "feed"}}}
 
 
 def events_examples(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
@@ -132,6 +146,21 @@ def _paths(vocabulary: Vocabulary) -> dict[str, Any]:
                 "parameters": [_SHADOW, _REQUEST_ID, _TRACEPARENT],
                 "requestBody": _body("RankRequest", rank_examples(vocabulary)),
                 "responses": {"200": _json("RankResponse", "The candidates, best first"), **_problems(*_RANK_PROBLEMS)},
+            }
+        },
+        "/v1/prefetch": {
+            "post": {
+                "operationId": "prefetch",
+                "tags": ["ranking"],
+                "summary": "Encode a member's history before it is ranked",
+                "description": (
+                    "A hint, for example while candidates are still being retrieved. It answers before anything is "
+                    "done, takes no thread that a ranking needs, and is dropped where too many wait; "
+                    "`ranker_prefetch_total` counts what became of it. No answer changes by it, only its latency."
+                ),
+                "parameters": [_REQUEST_ID],
+                "requestBody": _body("PrefetchRequest", prefetch_examples()),
+                "responses": {"202": {"description": "Heard"}, **_problems(413, 415, 422, 500, 503)},
             }
         },
         "/v1/events": {

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from service.admission import Admission
 from service.answers import Answer, explain, rank_candidates
 from service.codec import HistoryVersion
 from service.encoded import Cached, EncodedHistory, EncodedHistoryCache, EncodedKey
-from service.histories import HistoryStore
 from service.inputs import CandidateArrays, candidate_arrays
 from service.lookups import HistoryLookup, Lookup
 from service.models import Begun, LoadedModel, Scored
@@ -54,7 +53,7 @@ class RankingService:
         self,
         settings: Settings,
         models: Models,
-        stores: Mapping[str, HistoryStore],
+        histories: HistoryLookup,
         encoded: EncodedHistoryCache,
         admission: Admission,
         observer: RankObserver,
@@ -62,7 +61,7 @@ class RankingService:
     ) -> None:
         self._settings = settings
         self._models = models
-        self._histories = HistoryLookup(stores, settings.on_history_failure)
+        self._histories = histories
         self._encoded = encoded
         self._admission = admission
         self._observer = observer

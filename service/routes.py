@@ -18,7 +18,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from service.assembly import State
 from service.bodies import BodyDecoder, check_media_type, read_body
 from service.errors import InvalidRequest
-from service.schemas import EventsRequest, Health, RankRequest
+from service.schemas import EventsRequest, Health, PrefetchRequest, RankRequest
 from service.shadow import HEADER as SHADOW_HEADER
 
 T = TypeVar("T")
@@ -29,6 +29,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 _encode = msgspec.json.Encoder().encode
 _rank_decoder = BodyDecoder(RankRequest)
+_prefetch_decoder = BodyDecoder(PrefetchRequest)
 _events_decoder = BodyDecoder(EventsRequest)
 
 
@@ -60,6 +61,13 @@ async def rank(request: Request) -> Response:
         media_type=JSON,
         background=BackgroundTask(state["shadow"].offer, ranking.served) if compared else None,  # once it is sent
     )
+
+
+@router.post("/v1/prefetch")
+async def prefetch(request: Request) -> Response:
+    state = _state(request)
+    state["prefetching"].begin(await _body(request, state, _prefetch_decoder))
+    return Response(status_code=202)
 
 
 @router.post("/v1/events")

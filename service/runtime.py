@@ -13,6 +13,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,14 @@ from service.encoded import EncodedHistory
 from service.errors import InferenceFailed
 from service.inputs import CandidateArrays, HistoryArrays
 from service.items import Items
-from service.models import Begun, LoadedModel, Scored, refuse_newer_torch
+from service.models import Ahead, Begun, LoadedModel, Scored, refuse_newer_torch
 from service.settings import Settings
 from service.spare_threads import SpareThreads, Threads
 from service.threads import Cancelled, ThreadPool
 
 log = logging.getLogger(__name__)
 
+_never: Cancelled = bool  # bool() is False
 WARM_UP_RUNS = 3  # TorchScript profiles a method's first run and specialises it in the second
 
 
@@ -94,13 +96,15 @@ class TorchScriptRanker:
     def encode_history(self, history: HistoryArrays) -> asyncio.Future[EncodedHistory]:
         return self._pool.submit(self._encode, history)
 
+    def encode_ahead(self, history: HistoryArrays) -> Ahead:
+        encoded = self._pool.submit_background(self._encode, history)
+        return Ahead(encoded, partial(self._pool.hurry, encoded))
+
     def encode_and_score(self, history: HistoryArrays, candidates: CandidateArrays) -> Begun:
-        return Begun(
-            *self._pool.submit_two(
-                lambda: self._encode(history),
-                lambda encoded, cancelled: self._score(encoded, candidates, cancelled),
-            )
+        both = self._pool.submit_two(
+            partial(self._encode, history), lambda encoded, cancelled: self._score(encoded, candidates, cancelled)
         )
+        return Begun(*both)
 
     def score_candidates(self, encoded: EncodedHistory, candidates: CandidateArrays) -> asyncio.Future[Scored]:
         return self._pool.submit_stoppable(self._score, encoded, candidates)
@@ -237,10 +241,6 @@ class _failing_typed:  # noqa: N801 - reads as what it does; a class, since cont
             raise InferenceFailed("the ranker failed on this request") from error
 
 
-def _never() -> bool:
-    return False
-
-
 def _unless(cancelled: Cancelled) -> None:
     if cancelled():  # nobody reads the result any more, whatever it is
         raise InferenceFailed("the request was given up")
@@ -265,8 +265,8 @@ def _history_tensors(history: HistoryArrays) -> tuple[torch.Tensor, torch.Tensor
 
 def _request_tensors(candidates: CandidateArrays) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """context [1, G] f32, meta [1, M] f32, request_time [1] i64."""
-    context, meta = torch.from_numpy(candidates.context), torch.from_numpy(candidates.meta)
-    return context[None], meta[None], torch.tensor([candidates.request_time])
+    context, meta = torch.from_numpy(candidates.context)[None], torch.from_numpy(candidates.meta)[None]
+    return context, meta, torch.tensor([candidates.request_time])
 
 
 def _repeated(tensor: torch.Tensor, count: int) -> torch.Tensor:

@@ -50,6 +50,13 @@ class RankRequest(Struct, forbid_unknown_fields=True):
     logits: Annotated[bool, Meta(description="answer the uncalibrated logits as well")] = False
 
 
+class PrefetchRequest(Struct, forbid_unknown_fields=True):
+    """`member_id` will be ranked on `surface` soon."""
+
+    member_id: MemberId
+    surface: Surface
+
+
 class AttendedAction(Struct):
     """A history action and the share of the candidate's attention that it drew (0..1)."""
 

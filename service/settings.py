@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     non_amortized_deadline_ms: float = Field(30000.0, gt=0, description="longest a non-amortized request may take")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="longest request body")
     encoded_cache_bytes: int = Field(256 * 1024 * 1024, ge=0, description="encoded histories kept; 0 keeps none")
+    prefetch_pending: int = Field(64, ge=0, description="prefetches under way at once; more are dropped, 0 drops all")
     playground: bool | None = Field(
         None, description="the live page lets one rank and shows members; unset: while listening on a loopback address"
     )

@@ -36,6 +36,12 @@ class SpareThreads:
     def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         return self._pool.submit_background(function, *args, **kwargs)
 
+    submit_background = submit
+
+    def hurry(self, future: asyncio.Future[Any]) -> None:
+        """Somebody waits for `submit`'s work after all."""
+        self._pool.hurry(future)
+
     def submit_stoppable(self, function: Callable[..., R], *args: Any) -> asyncio.Future[R]:
         """For work that takes a function as its last argument and asks it, now and then: cancelled?"""
         dropped = threading.Event()

@@ -4,7 +4,7 @@ Three kinds of work share the threads, each only where it takes nothing from the
 
     urgent       what somebody waits for; in order of arrival
     help         parts of urgent work under way, for threads that would be idle; given back as soon as urgent work waits
-    background   what nobody waits for; begins only where it leaves another thread idle (spare_threads.py)
+    background   what nobody waits for yet; begins only where it leaves another thread idle (spare_threads.py)
 
 So a lone request is spread over all threads and a busy pool gives each request one, without a thread too many. It does
 not know what the work is.
@@ -16,10 +16,11 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -51,7 +52,7 @@ class ThreadPool:
         self._lock = threading.Lock()  # of `_busy` and of choosing what to do next
         self._urgent: deque[_Job] = deque()
         self._help: deque[_Job] = deque()
-        self._background: deque[_Job] = deque()
+        self._background: OrderedDict[asyncio.Future[Any], _Job] = OrderedDict()
         self._wake: SimpleQueue[None] = SimpleQueue()  # one entry for each time that a thread should look
         prepared: SimpleQueue[BaseException | None] = SimpleQueue()
         self._threads = [
@@ -126,9 +127,18 @@ class ThreadPool:
 
     def submit_background(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """Run when a thread can be spared. Cancelling the future drops work that no thread has begun."""
+        if self._closing:
+            raise RuntimeError("the pool is closed")
         future, job = _awaited(lambda: function(*args, **kwargs))
-        self._add(self._background, job)
+        self._background[future] = partial(copy_context().run, job)
+        future.add_done_callback(self._take)
+        self._wake.put(None)
         return future
+
+    def hurry(self, future: asyncio.Future[Any]) -> None:
+        """Somebody waits for this background work after all: it is urgent from now on, unless a thread has begun it."""
+        if job := self._take(future):
+            self._add(self._urgent, job)
 
     def spread(self, work: Callable[[S], None], parts: Sequence[S], most: int) -> None:
         """Run `work` on each part, here and on at most `most` − 1 idle threads; for use on a thread of this pool.
@@ -171,6 +181,11 @@ class ThreadPool:
         self._add(self._urgent, job)
         return started
 
+    def _take(self, future: asyncio.Future[Any]) -> _Job | None:
+        """Background work that no thread has begun; it is no longer in line."""
+        with self._lock:
+            return self._background.pop(future, None)
+
     def _add(self, queue: deque[_Job], job: _Job) -> None:
         if self._closing:
             raise RuntimeError("the pool is closed")
@@ -204,11 +219,12 @@ class ThreadPool:
 
     def _next(self) -> _Job | None:
         with self._lock:
-            spared = self._busy + 2 <= self._size or self._size == 1
-            for queue, may in ((self._urgent, True), (self._help, True), (self._background, spared)):
-                if queue and may:
-                    self._busy += 1
-                    return queue.popleft()
+            if waiting := self._urgent or self._help:
+                self._busy += 1
+                return waiting.popleft()
+            if self._background and (self._busy + 2 <= self._size or self._size == 1):
+                self._busy += 1
+                return self._background.popitem(last=False)[1]
         return None
 
 

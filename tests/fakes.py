@@ -15,15 +15,15 @@ from service.codec import HistoryVersion, MemberHistory
 from service.encoded import EncodedHistory
 from service.histories import InMemoryHistoryStore, Window
 from service.inputs import CandidateArrays, HistoryArrays
-from service.models import Begun, Scored
+from service.models import Ahead, Begun, Scored
 from service.observation import RankObservation
 
 
 class FakeRanker:
     """A ranker without torch: a candidate's logit is its dot product with the sum of the history's embeddings.
 
-    encoded, scored, non_amortized: how many calls of each were begun. `gate` holds every call until it is set; `error`
-    is raised by every call.
+    encoded, scored, non_amortized: how many calls of each were begun; hurried: how many encodings ahead were. `gate`
+    holds every call until it is set; `error` is raised by every call.
     """
 
     def __init__(self, tasks: int = 1) -> None:
@@ -31,6 +31,7 @@ class FakeRanker:
         self.encoded = 0
         self.scored = 0
         self.non_amortized = 0
+        self.hurried = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
@@ -39,6 +40,12 @@ class FakeRanker:
         self.encoded += 1
         await self._pass()
         return EncodedHistory(history.embeddings.sum(axis=0), history.length, 4096, 0.25)
+
+    def encode_ahead(self, history: HistoryArrays) -> Ahead:
+        def hurry() -> None:
+            self.hurried += 1
+
+        return Ahead(asyncio.ensure_future(self.encode_history(history)), hurry)
 
     def encode_and_score(self, history: HistoryArrays, candidates: CandidateArrays) -> Begun:
         encoding = asyncio.ensure_future(self.encode_history(history))

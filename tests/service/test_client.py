@@ -28,6 +28,15 @@ def test_a_refusal_is_a_typed_error(live: Live) -> None:
     assert str(caught.value) == "422 invalid_request: candidates[0].bid: is required for ads"
 
 
+def test_a_prefetch_answers_nothing_or_a_typed_error(live: Live) -> None:
+    """The hint is heard; one that names no member is refused as a rank would be."""
+    live.client.prefetch("m", "feed")
+
+    with pytest.raises(ProblemError) as caught:
+        live.client.prefetch("", "feed")
+    assert (caught.value.problem.code, caught.value.problem.field) == ("invalid_request", "member_id")
+
+
 def test_a_members_life(live: Live) -> None:
     """Append, inspect, erase."""
     live.client.append_events("life", [Event("item-1", "view", 1)])

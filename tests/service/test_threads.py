@@ -235,6 +235,26 @@ async def test_a_part_that_raises_ends_the_work_and_leaves_the_threads_whole() -
     pool.close()
 
 
+async def test_background_work_begins_after_all_that_is_urgent_unless_it_is_hurried(pool: ThreadPool) -> None:
+    """Hurried, it takes its turn among the urgent; what has begun, is done or was cancelled is not hurried."""
+    busy, order = threading.Event(), []
+    first = pool.submit(busy.wait)
+    slow, quick, dropped = (pool.submit_background(order.append, name) for name in ("slow", "quick", "dropped"))
+    before = pool.submit(order.append, "before")
+    pool.hurry(quick)
+    pool.hurry(quick)
+    after = pool.submit(order.append, "after")
+    dropped.cancel()
+    await asyncio.sleep(0)
+    pool.hurry(dropped)
+    busy.set()
+    await asyncio.gather(first, slow, quick, before, after)
+    pool.hurry(slow)
+
+    assert order == ["before", "quick", "after", "slow"]
+    assert pool.waiting == 0
+
+
 async def test_a_closed_pool_takes_no_work_and_drops_what_waits() -> None:
     """Closing waits for the work under way alone."""
     pool = ThreadPool(1, "test", lambda: None)
@@ -249,5 +269,6 @@ async def test_a_closed_pool_takes_no_work_and_drops_what_waits() -> None:
     await task
 
     assert ran == []
-    with pytest.raises(RuntimeError, match="closed"):
-        pool.submit(int)
+    for submit in (pool.submit, pool.submit_background):
+        with pytest.raises(RuntimeError, match="closed"):
+            submit(int)

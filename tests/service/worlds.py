@@ -13,6 +13,7 @@ from service.codec import encode_records
 from service.encoded import EncodedHistoryCache
 from service.errors import ModelUnavailable
 from service.items import Items
+from service.lookups import HistoryLookup
 from service.models import LoadedModel
 from service.ranking import Ranking, RankingService
 from service.schemas import Candidate, RankRequest
@@ -41,6 +42,7 @@ class World:
     observer: RecordingObserver
     admission: Admission
     model: LoadedModel
+    lookup: HistoryLookup
 
     async def rank(self, count: int = 3, surface: Surface = "feed", member_id: str = "bob", **fields: Any) -> Ranking:
         bid = 1.0 if surface == "ads" else None
@@ -67,8 +69,9 @@ def build_world(repository: Path, cache_bytes: int = 1 << 20, **settings: Any) -
     chosen = Settings(**settings)
     admission = Admission.from_settings(chosen)
     stores = {model.manifest.embedding_version: store}
-    service = RankingService(chosen, models, stores, cache, admission, observer, lambda: NOW)
-    return World(service, models, model.ranker, store, cache, observer, admission, model)
+    lookup = HistoryLookup(stores, chosen.on_history_failure)
+    service = RankingService(chosen, models, lookup, cache, admission, observer, lambda: NOW)
+    return World(service, models, model.ranker, store, cache, observer, admission, model, lookup)
 
 
 async def settle() -> None:

@@ -88,6 +88,14 @@ def build() -> Dashboard:
             Query(per_second("ranker_encoded_history_cache_events_total", INSTANCE, "event"), "{{event}}"),
         ),
         lines(
+            "Prefetches",
+            "encoded: computed ahead. cached: was at hand or on its way. absent: no history. dropped: too many were "
+            "under way (RANKER_PREFETCH_PENDING), or no thread could be spared. failed: Redis or the ranker did.",
+            "cps",
+            Query(per_second("ranker_prefetch_total", INSTANCE, "result"), "{{result}}"),
+            stacked=True,
+        ),
+        lines(
             "Inferences by encoding",
             "Amortized inferences a second by where the encoded history came from.",
             "reqps",
