@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from model.bundle import BundleError
 from service.admission import Admission
+from service.bundles import load_model
 from service.dashboard import Recorder
 from service.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from service.encoded import EncodedHistoryCache
@@ -33,7 +34,7 @@ from service.observation import Observers
 from service.offline import StartFailed, history_stores
 from service.prefetch import Prefetching
 from service.ranking import RankingService
-from service.runtime import InferencePool, load_model
+from service.runtime import InferencePool
 from service.settings import Settings
 from service.shadow import ShadowComparison
 from service.tracing import Tracer

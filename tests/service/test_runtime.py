@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from service.bundles import load_model
 from service.chunking import Chunking
 from service.encoded import EncodedHistory
 from service.errors import InferenceFailed
 from service.inputs import CandidateArrays, HistoryArrays
 from service.models import LoadedModel
-from service.runtime import InferencePool, TorchScriptRanker, load_model
+from service.runtime import InferencePool, TorchScriptRanker
 from service.settings import Settings
 
 SETTINGS = Settings(microbatch_size=16, non_amortized_chunk=4)
@@ -72,7 +73,7 @@ async def test_both_modes_and_microbatches_give_the_same_logits(model: LoadedMod
     """Amortized in microbatches, amortized in one pass, and non-amortized in chunks, at odd shapes and T = 0."""
     ranker = model.ranker
     assert isinstance(ranker, TorchScriptRanker)
-    whole = TorchScriptRanker(ranker._artifact, model.manifest, ranker._pool, Chunking(1000, 1000))
+    whole = TorchScriptRanker(ranker.artifact, model.manifest, ranker._pool, Chunking(1000, 1000))
     past, those = history(model, length), candidates(model, size)
 
     split = await ranker.score_candidates(await ranker.encode_history(past), those)
@@ -251,23 +252,3 @@ async def test_a_score_that_is_not_finite_fails_the_request(model: LoadedModel, 
         await ranker.score_candidates(await ranker.encode_history(past), those)
     with pytest.raises(InferenceFailed):
         await ranker.score_non_amortized(past, those)
-
-
-def test_the_non_amortized_mode_takes_its_fastest_chunk(model: LoadedModel, pool: InferencePool) -> None:
-    """Measured when a bundle is loaded: a fixed cost a pass argues for large chunks, a full cache for small ones."""
-    sizes: list[int] = []
-
-    def artifact(embeddings: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
-        """2 ms a pass, and 50 ms more above 16 candidates."""
-        sizes.append(len(embeddings))
-        time.sleep(0.002 if len(embeddings) <= 16 else 0.052)
-        return torch.zeros(len(embeddings), 1, len(model.manifest.tasks))
-
-    ranker = TorchScriptRanker(artifact, model.manifest, pool, Chunking(1000, 64))
-    pool.run(ranker.choose_chunk)
-    measured = set(sizes)
-    sizes.clear()
-    pool.run(ranker._score_each, history(model, 3), candidates(model, 48), lambda: False)
-
-    assert measured == {2, 4, 8, 16, 32, 64}
-    assert set(sizes) == {16}

@@ -12,9 +12,10 @@ from model.bundle import ItemTable, Surface
 from model.config import RankerConfig
 from model.export import export_bundle
 from model.ranker import Ranker
+from service.bundles import load_model
 from service.chunking import Chunking
 from service.models import LoadedModel
-from service.runtime import InferencePool, TorchScriptRanker, load_model
+from service.runtime import InferencePool, TorchScriptRanker
 from service.settings import Settings
 from tests.conftest import ACTIONS, CONTEXT, SURFACES
 from tests.service.test_runtime import candidates, history
@@ -66,7 +67,7 @@ async def test_both_modes_are_the_float32_ranker_to_the_manifests_tolerance(
     """In microbatches, in one pass and candidate by candidate."""
     ranker, manifest = models["bf16"].ranker, models["bf16"].manifest
     assert isinstance(ranker, TorchScriptRanker)
-    whole = TorchScriptRanker(ranker._artifact, manifest, ranker._pool, Chunking(1000, 1000))
+    whole = TorchScriptRanker(ranker.artifact, manifest, ranker._pool, Chunking(1000, 1000))
     past, those = history(models["fp32"], length), candidates(models["fp32"], size)
     expected = (await models["fp32"].ranker.score_non_amortized(past, those)).logits
 

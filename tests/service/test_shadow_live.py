@@ -85,7 +85,7 @@ def test_a_ranker_whose_modes_differ_raises_the_alarm(
 ) -> None:
     """An artifact whose passes over several requests at once are off by little, or no numbers: answers go out as
     before, and the counter that the alert watches moves."""
-    original = TorchScriptRanker._score_each
+    original = TorchScriptRanker.score_each
 
     def off(self: TorchScriptRanker, *args: object) -> object:
         scored = original(self, *args)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def test_a_ranker_whose_modes_differ_raises_the_alarm(
         return scored._replace(logits=scored.logits + 1e-3)
 
     with serving(settings) as live:
-        monkeypatch.setattr(TorchScriptRanker, "_score_each", off)
+        monkeypatch.setattr(TorchScriptRanker, "score_each", off)
         answer = live.http.post("/v1/rank", content=body(), headers={**JSON, "x-rankonce-shadow": "1"})
         wait_for(live, 1)
 

@@ -1,18 +1,23 @@
-"""load_model refuses a bundle that is damaged, foreign, newer than this torch, or wrong: by file, at start."""
+"""Bundles that are damaged, foreign, newer than this torch, or wrong are refused by file; good ones load, also beside
+requests."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from model.bundle import BundleError, Manifest, read_manifest, sha256
-from service.runtime import InferencePool, load_model
+from service.bundles import load_beside, load_model
+from service.inputs import CandidateArrays, HistoryArrays
+from service.runtime import InferencePool
 from service.settings import Settings
 
 SETTINGS = Settings(microbatch_size=16, non_amortized_chunk=4)
@@ -37,8 +42,12 @@ def rewrite_manifest(bundle: Path, **changes: Any) -> None:
 
 
 def refusal(bundle: Path, pool: InferencePool) -> BundleError:
+    """Both ways to load refuse alike."""
     with pytest.raises(BundleError) as refused:
         load_model(bundle, pool, SETTINGS)
+    with pytest.raises(BundleError) as beside:
+        asyncio.run(load_beside(bundle, pool, SETTINGS))
+    assert beside.value.file == refused.value.file
     return refused.value
 
 
@@ -132,3 +141,33 @@ def test_an_ads_bundle_loads_beside_the_feed(
     export(tmp_path / "ads" / "3", "ads", 3)
 
     assert load_model(tmp_path / "ads" / "3", pool, SETTINGS).manifest.surface == "ads"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+async def test_a_bundle_loads_beside_requests(repository: Path, threads: int) -> None:
+    """Every thread is busy with requests all the time: the load takes its turns and ends, no request fails, and the
+    model answers as the one that was loaded alone."""
+    pool = InferencePool(threads)
+    settings = Settings(inference_threads=threads, microbatch_size=16)
+    alone = await asyncio.to_thread(load_model, repository / "feed" / "1", pool, settings)
+    history, candidates = HistoryArrays.blank(alone.manifest, 24), CandidateArrays.blank(alone.manifest, 200)
+    loaded = asyncio.Event()
+    answered = 0
+
+    async def ask() -> None:
+        nonlocal answered
+        while not loaded.is_set():
+            await alone.ranker.score_non_amortized(history, candidates)
+            answered += 1
+
+    asking = [asyncio.create_task(ask()) for _ in range(2 * threads)]
+    beside = await load_beside(repository / "feed" / "1", pool, settings)
+    during = answered
+    loaded.set()
+    await asyncio.gather(*asking)
+
+    expected = await alone.ranker.score_non_amortized(history, candidates)
+    scored = await beside.ranker.score_candidates(await beside.ranker.encode_history(history), candidates)
+    np.testing.assert_allclose(scored.logits, expected.logits, rtol=1e-5, atol=1e-5)
+    assert during > 0
+    pool.close()
