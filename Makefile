@@ -77,3 +77,7 @@ openloop: $(READY) ## the tails: RATE requests/s that wait for nobody
 
 compare: $(READY) ## the same requests in both modes, by turns: a table and a plot
 	$(BIN)/python -m loadtests.compare $(BUNDLES)
+
+.PHONY: chaos
+chaos: $(READY) ## the fault table against the real service under load; QUICK=1 ROW="name …"
+	$(BIN)/python -m loadtests.chaos $(if $(QUICK),--quick) $(if $(ROW),--row $(ROW)) $(BUNDLES)

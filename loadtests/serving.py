@@ -36,8 +36,11 @@ class ServiceFailed(Exception):
 
 @dataclass(frozen=True)
 class Service:
+    """log: the lines it has written to stderr so far."""
+
     url: str
     process: psutil.Process
+    log: list[str]
 
     def cpu_seconds(self) -> float:
         """User and system time so far. Of the service alone: an embedded Redis is another process."""
@@ -87,7 +90,7 @@ def serving(models: Path, workload: Workload, **settings: str) -> Iterator[Servi
         reader = threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True)
         reader.start()
         try:
-            yield Service(_wait_until_ready(process, log), psutil.Process(process.pid))
+            yield Service(_wait_until_ready(process, log), psutil.Process(process.pid), log)
             if process.poll() is not None:
                 raise ServiceFailed(f"the service ended with status {process.returncode}\n{''.join(log[-20:])}")
         finally:

@@ -55,6 +55,13 @@ def find_server() -> Path:
     )
 
 
+def dying_with_parent(command: list[str]) -> list[str]:
+    """The command line that runs `command` so that it is killed once this process is gone (on Linux)."""
+    if not sys.platform.startswith("linux"):
+        return command
+    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+
+
 class EmbeddedRedis:
     """`with EmbeddedRedis() as redis: redis.url`. Start it from a thread that lives as long as it should (Linux)."""
 
@@ -116,9 +123,7 @@ class EmbeddedRedis:
     def _command(self) -> list[str]:
         server = [str(self._program), "--port", "0", "--unixsocket", str(self._socket()), "--unixsocketperm", "700"]
         server += ["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", str(self._folder)]
-        if not sys.platform.startswith("linux"):
-            return server
-        return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *server]
+        return dying_with_parent(server)
 
     def _wait(self, log: Path) -> None:
         assert self._process is not None

@@ -196,7 +196,7 @@ class RedisHistoryStore:
             raise StoreUnavailable("the history store refused the command") from error
         except (TimeoutError, RedisTimeout) as error:
             raise StoreUnavailable("the history store did not answer in time") from error
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, RuntimeError) as error:  # the last is uvloop's, for a connection that is gone
             raise StoreUnavailable("the history store cannot be reached") from error
 
 

@@ -48,7 +48,7 @@ def test_a_slower_mode_comes_out_slower(workload: Workload, every_call: list[Cal
         return rightly(every_call)(body)
 
     with answering(slow) as url:
-        compared = run(measure(Service(url, psutil.Process()), workload, "feed", OPTIONS))
+        compared = run(measure(Service(url, psutil.Process(), []), workload, "feed", OPTIONS))
 
     figures = [each.figures() for each in compared]
     assert [len(each.milliseconds) for each in compared] == [60, 60, 60]
@@ -71,7 +71,7 @@ def test_one_shed_or_wrong_answer_ends_it(
     respond: Respond = lambda body: answer if b"non_amortized" in body else rightly(every_call)(body)  # noqa: E731
 
     with answering(respond) as url, pytest.raises(Fault, match=f"non_amortized: {seen}"):
-        run(measure(Service(url, psutil.Process()), workload, "feed", OPTIONS))
+        run(measure(Service(url, psutil.Process(), []), workload, "feed", OPTIONS))
 
 
 def test_ratios_say_how_many_times_better() -> None:

@@ -1,0 +1,8 @@
+"""The fault table: every row there is, in the order they run. A group of rows is a file; add its ROWS here."""
+
+from __future__ import annotations
+
+from loadtests.chaos import store_faults
+from loadtests.chaos.row import Row
+
+ROWS: tuple[Row, ...] = (*store_faults.ROWS,)
