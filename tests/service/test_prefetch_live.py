@@ -71,7 +71,7 @@ def test_a_malformed_prefetch_is_refused(live: Live, body: bytes, status: int, f
 def test_a_rank_hurries_the_prefetch_that_it_waits_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads, one held: a second prefetch must leave the other one idle, until a ranking needs its encoding."""
     hold, held = threading.Event(), threading.Event()
-    encode = TorchScriptRanker._encode
+    encode = TorchScriptRanker.encode
 
     def holding(self: TorchScriptRanker, history: HistoryArrays) -> EncodedHistory:
         if history.length == 1:
@@ -82,7 +82,7 @@ def test_a_rank_hurries_the_prefetch_that_it_waits_for(settings: Settings, monke
     with serving(settings) as live:
         live.client.append_events("first", [Event("item-1", "view", 1)])
         live.client.append_events("second", [Event("item-1", "view", 1), Event("item-2", "view", 2)])
-        monkeypatch.setattr(TorchScriptRanker, "_encode", holding)
+        monkeypatch.setattr(TorchScriptRanker, "encode", holding)
         live.client.prefetch("first", "feed")
         assert held.wait(SECONDS)
         live.client.prefetch("second", "feed")
