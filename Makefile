@@ -66,14 +66,18 @@ panels: $(READY) ## service, real Prometheus and load; print every panel's expre
 PROFILE ?= smoke
 MODELS  ?=
 RATE    ?= 60
+CASES   ?= 20000
 BUNDLES  = $(if $(MODELS),--models $(MODELS))
 
-.PHONY: load openloop compare
+.PHONY: load openloop compare fuzz
 load: $(READY) ## locust against a service of its own; PROFILE=smoke|steady|ramp|spike|soak
 	$(BIN)/python -m loadtests.load --profile $(PROFILE) $(BUNDLES)
 
 openloop: $(READY) ## the tails: RATE requests/s that wait for nobody
 	$(BIN)/python -m loadtests.openloop --rate $(RATE) $(BUNDLES)
+
+fuzz: $(READY) ## CASES of bad input: documented interface, decoders, raw bytes; fails on any finding
+	$(BIN)/python -m tests.fuzz --cases $(CASES) $(BUNDLES)
 
 compare: $(READY) ## the same requests in both modes, by turns: a table and a plot
 	$(BIN)/python -m loadtests.compare $(BUNDLES)

@@ -25,6 +25,9 @@ TITLES = {
     "body_too_large": "The body is too large",
     "unsupported_media_type": "The media type is not supported",
     "not_found": "There is no such thing",
+    "malformed_request": "That is not HTTP",
+    "request_timeout": "The request took too long to arrive",
+    "headers_too_large": "The request's head is too large",
     "method_not_allowed": "The method is not allowed here",
     "overloaded": "The service is overloaded",
     "deadline_exceeded": "The deadline passed",
@@ -37,7 +40,14 @@ TITLES = {
     "http_error": "The request was refused",
 }
 
-_ROUTER_CODES = {404: "not_found", 405: "method_not_allowed"}
+_STATUS_CODES = {
+    400: "malformed_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    431: "headers_too_large",
+    503: "unavailable",
+}
 _RETRY_AFTER_SECONDS = 1.0  # of a 503, whose end nobody knows
 _MAX_FIELD = 300  # a path may hold the caller's own words
 _encoder = msgspec.json.Encoder()
@@ -68,8 +78,8 @@ def of_error(error: RankonceError, request_id: str) -> ProblemAnswer:
 
 
 def of_status(status: int, request_id: str, allow: str | None = None) -> ProblemAnswer:
-    """What the router itself refuses: no such path, or not with this method."""
-    code = _ROUTER_CODES.get(status, "http_error" if status < 500 else "internal")
+    """What is refused before anything of ours is asked: by the router, or by the connection."""
+    code = _STATUS_CODES.get(status, "http_error" if status < 500 else "internal")
     detail = HTTPStatus(status).description or HTTPStatus(status).phrase
     return _answer(status, code, detail, request_id, {"allow": allow} if allow else {}, UNSET)
 

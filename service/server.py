@@ -6,18 +6,23 @@ no new connections, then the requests in flight end) and exits with 0; the secon
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+from service.connection import Bounds, Connection
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,6 +32,9 @@ START_FAILED = STARTUP_FAILURE
 _GC_THRESHOLDS = (50_000, 20, 20)
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
+_OWN_FILES = 256
+"""Descriptors that are kept from clients: Redis, bundles, logs, the exporter."""
+_TICKS_BETWEEN_CHECKS = 10  # of a tenth of a second each
 
 
 class Server(uvicorn.Server):
@@ -39,7 +47,7 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
-                http="httptools",
+                http=cast(type[Connection], partial(Connection, _bounds(settings))),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -79,4 +87,21 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self._stop_at is not None and time.monotonic() >= self._stop_at:
             self.should_exit = True
+        if counter % _TICKS_BETWEEN_CHECKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                cast(Connection, connection).check(now)
         return await super().on_tick(counter)
+
+
+def _bounds(settings: Settings) -> Bounds:
+    """As set, and no more connections than the process may have open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections + _OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            log.warning("only %d files may be open: fewer connections are accepted than is set", soft)
+            return Bounds(max(1, soft - _OWN_FILES), settings.transfer_seconds)
+    return Bounds(settings.max_connections, settings.transfer_seconds)

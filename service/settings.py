@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     amortized_deadline_ms: float = Field(1000.0, gt=0, description="longest an amortized request may take")
     non_amortized_deadline_ms: float = Field(30000.0, gt=0, description="longest a non-amortized request may take")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="longest request body")
+    max_connections: int = Field(4096, ge=1, description="clients connected at a time; more are sent away with 503")
+    transfer_seconds: float = Field(
+        10.0, gt=0, description="longest that a client may take to send a request, or to take its answer"
+    )
     encoded_cache_bytes: int = Field(256 * 1024 * 1024, ge=0, description="encoded histories kept; 0 keeps none")
     prefetch_pending: int = Field(64, ge=0, description="prefetches under way at once; more are dropped, 0 drops all")
     playground: bool | None = Field(
