@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-Encoder = Literal["transformer"]
+Encoder = Literal["transformer", "causal_transformer", "hstu"]
 Fusion = Literal["append_cross", "append_self", "concat", "mean_pool"]
 
 
@@ -13,6 +13,7 @@ Fusion = Literal["append_cross", "append_self", "concat", "mean_pool"]
 class RankerConfig:
     """Sizes are counts. Raises ValueError naming the field that is wrong.
 
+    encoder: of the history, for `append_cross` (encoders/); `hstu` has no FFN, so does not read ffn_dim
     fusion: how a candidate meets the history (Hertel et al. 2024); only `append_cross` can be served amortized,
     the others are the comparison set of `fusion.py`.
     """
@@ -51,6 +52,11 @@ class RankerConfig:
             raise ValueError(f"encoder must be one of {get_args(Encoder)}, got {self.encoder!r}")
         if self.fusion not in get_args(Fusion):
             raise ValueError(f"fusion must be one of {get_args(Fusion)}, got {self.fusion!r}")
+
+    @property
+    def extendable(self) -> bool:
+        """Whether an encoded history can be extended by new actions: the encoder is causal."""
+        return self.encoder != "transformer"
 
     @property
     def head_inputs(self) -> int:

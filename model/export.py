@@ -72,6 +72,7 @@ def export_bundle(
         surface=surface,
         torch_version=torch.__version__.split("+")[0],
         encoder=config.encoder,
+        extendable=config.extendable,
         embedding_dim=config.embedding_dim,
         layers=config.layers,
         heads=config.heads,

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from model.config import RankerConfig
 from model.heads import RankingHead
-from model.layers import HistoryTokens
-from model.ranker import Ranker
+from model.ranker import build_ranker
+from model.tokens import HistoryTokens
 
 LAST_STEPS = 5  # LiRank §3.7 keeps the last five steps beside the max-pool
 
@@ -26,7 +26,7 @@ LAST_STEPS = 5  # LiRank §3.7 keeps the last five steps beside the max-pool
 def build(config: RankerConfig) -> nn.Module:
     """The model of `config.fusion`. All take `Ranker.forward`'s arguments and have a `head`."""
     if config.fusion == "append_cross":
-        return Ranker(config)
+        return build_ranker(config)
     fuse = {"mean_pool": MeanPool, "concat": Concat, "append_self": AppendSelf}[config.fusion]
     return FusedRanker(config, fuse(config))
 

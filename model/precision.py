@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.encoders.transformer import TransformerEncoder
 from model.heads import CrossLayer
 from model.linear import ReluLinear
 from model.ranker import Ranker
@@ -87,7 +88,9 @@ def at_precision(ranker: Ranker, precision: Precision) -> Ranker:
     if precision == "fp32":
         return ranker
     reduced = copy.deepcopy(ranker).eval()
-    for layer in reduced.layers:
+    if not isinstance(reduced.encoder, TransformerEncoder):
+        raise ValueError(f"precision {precision} is offered for Transformers only")
+    for layer in reduced.encoder.layers:
         for name, wide in PRODUCTS.items():
             setattr(layer, name, _reduced(getattr(layer, name), wide=wide))
         layer.sink = nn.Parameter(_tensor(layer.sink).to(torch.bfloat16), requires_grad=False)

@@ -1,55 +1,26 @@
-"""The ranker that is served: append + cross-attention over a history that is encoded once (Hertel et al. 2024).
+"""The ranker that is served: candidates attend to a history that is encoded once (Hertel et al. 2024, M-FALCON).
 
 `encode_history` reads the history alone, `score_candidates` reads what it returned, `forward` is both. That is the
-TorchScript interface of a bundle. It does not know item ids, training, files or requests. (No
-`from __future__ import annotations`: TorchScript reads these annotations.)
+TorchScript interface of a bundle, whatever the encoder; causal encoders also have `extend_history`. It does not know
+item ids, training, files or requests. (No `from __future__ import annotations`: TorchScript reads these annotations.)
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from model.config import RankerConfig
+from model.encoders import EncodedHistory, build_encoder
 from model.heads import RankingHead
-from model.layers import CrossAttentionLayer, HistoryTokens
-
-
-class EncodedHistory(NamedTuple):
-    """Everything that scoring needs of a history: a value, passed on and never kept by the ranker.
-
-    keys, values: one [B, H, T + 1, D/H] a layer, f32 or the ranker's reduced precision; the cold-start one first
-    mask: [B, T + 1] bool, True = real (the first always is)
-    timestamps: [B, T] i64 ms, for encoders whose attention reads time differences
-    lengths: [B] i64, real actions
-    """
-
-    keys: list[Tensor]
-    values: list[Tensor]
-    mask: Tensor
-    timestamps: Tensor
-    lengths: Tensor
-
-
-def unless_all_real(mask: Tensor) -> Tensor | None:
-    """[B, T + 1] bool → [B, 1, 1, T + 1], or None where nothing is padded: attention without a mask is 10 % faster."""
-    if bool(mask.all()):
-        return None
-    return mask[:, None, None, :]
+from model.tokens import HistoryTokens
 
 
 class Ranker(nn.Module):
-    """Softmax Transformer, bidirectional over the history: its encoding is reused, never extended."""
+    """Tokens → encoder → head."""
 
     def __init__(self, config: RankerConfig) -> None:
         super().__init__()
         self.tokens = HistoryTokens(config.actions, config.max_history, config.embedding_dim)
-        self.layers = nn.ModuleList(
-            [
-                CrossAttentionLayer(config.embedding_dim, config.heads, config.ffn_dim, config.dropout)
-                for _ in range(config.layers)
-            ]
-        )
+        self.encoder = build_encoder(config)
         self.head = RankingHead(config)
 
     @torch.jit.export
@@ -59,22 +30,8 @@ class Ranker(nn.Module):
         embeddings [B, T, D] f32 and actions, timestamps [B, T] i64, oldest first; mask [B, T] bool, True = real,
         padding on the right. T may be 0. T above the window's T_max is a caller's error.
         """
-        lengths = mask.sum(dim=1)  # [B]
-        rows = self.tokens(embeddings, actions, torch.zeros_like(lengths))
-        seen = nn.functional.pad(mask, (1, 0), value=True)  # [B, T + 1]
-        attended = unless_all_real(seen)
-        all_keys: list[Tensor] = []
-        all_values: list[Tensor] = []
-        last = len(self.layers) - 1
-        for index, layer in enumerate(self.layers):
-            normed = layer.attention_norm(rows)
-            keys, values = layer.keys_values(normed)
-            keys, values = layer.with_sink(keys, values)
-            all_keys.append(keys)
-            all_values.append(values)
-            if index < last:  # nothing reads the last layer's history rows
-                rows = layer.update(rows, normed, keys, values, attended)
-        return EncodedHistory(all_keys, all_values, seen, timestamps, lengths)
+        rows = self.tokens(embeddings, actions, mask[:, :0].sum(dim=1))
+        return self.encoder.encode(rows, timestamps, mask)
 
     @torch.jit.export
     def score_candidates(
@@ -89,31 +46,20 @@ class Ranker(nn.Module):
         """Logits of all candidates in one pass; none of them sees another.
 
         candidates [B, C, D] f32; features [B, C, F] f32; context [B, G] f32; meta [B, M] f32; request_time [B] i64 ms
-        → [B, C, K] f32. request_time is for encoders whose attention reads time differences; this one does not.
+        → [B, C, K] f32. request_time is for encoders whose attention reads time differences.
         """
         rows = self.tokens.candidates(candidates, encoded.lengths)
-        mask = unless_all_real(encoded.mask)
-        for index, layer in enumerate(self.layers):
-            rows = layer.update(rows, layer.attention_norm(rows), encoded.keys[index], encoded.values[index], mask)
+        rows = self.encoder.attend(rows, encoded, request_time)
         return self.head(rows, candidates, features, context, meta)
 
     @torch.jit.export
     def explain_candidates(self, encoded: EncodedHistory, candidates: Tensor, request_time: Tensor) -> Tensor:
         """How each candidate's attention in the last layer falls on the history, mean over heads: [B, C, T] f32.
 
-        What the cold-start key draws is left out, so a row sums to at most 1.
+        What the cold-start key, or the candidate itself, draws is left out, so a row sums to at most 1.
         """
         rows = self.tokens.candidates(candidates, encoded.lengths)
-        mask = encoded.mask[:, None, None, :]
-        last = len(self.layers) - 1
-        attention = torch.zeros(0)
-        for index, layer in enumerate(self.layers):
-            normed = layer.attention_norm(rows)
-            if index < last:
-                rows = layer.update(rows, normed, encoded.keys[index], encoded.values[index], mask)
-            else:
-                attention = layer.attention(normed, encoded.keys[index], mask)
-        return attention
+        return self.encoder.explain(rows, encoded, request_time)
 
     def forward(
         self,
@@ -130,3 +76,24 @@ class Ranker(nn.Module):
         """Both steps. Shapes as above. → logits [B, C, K] f32."""
         encoded = self.encode_history(embeddings, actions, timestamps, mask)
         return self.score_candidates(encoded, candidates, features, context, meta, request_time)
+
+
+class ExtendableRanker(Ranker):
+    """A ranker whose encoder is causal: an action that is appended changes no earlier row."""
+
+    @torch.jit.export
+    def extend_history(
+        self, encoded: EncodedHistory, embeddings: Tensor, actions: Tensor, timestamps: Tensor, mask: Tensor
+    ) -> EncodedHistory:
+        """What `encode_history` gives for a history and n further actions, from the encoded history alone.
+
+        embeddings [B, n, D] and so on as there. n may be 0, and so may what is encoded. A longer history than T_max is
+        a caller's error.
+        """
+        rows = self.tokens(embeddings, actions, encoded.lengths)
+        return self.encoder.extend(encoded, rows, timestamps, mask)
+
+
+def build_ranker(config: RankerConfig) -> Ranker:
+    """The ranker of the config's encoder, with random weights."""
+    return ExtendableRanker(config) if config.extendable else Ranker(config)

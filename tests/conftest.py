@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from model.bundle import Calibration, Feature, ItemTable, Manifest, Surface, Task
-from model.config import RankerConfig
+from model.config import Encoder, RankerConfig
 from model.export import export_bundle
-from model.ranker import Ranker
+from model.ranker import build_ranker
 from tests.loadtests.demos import QuickDemo, run_quick_demo
 
 
@@ -53,16 +53,17 @@ def items() -> ItemTable:
 
 
 @pytest.fixture(scope="session")
-def config() -> Callable[[Surface], RankerConfig]:
+def config() -> Callable[..., RankerConfig]:
     """The config of a surface's tiny ranker: T_max 24, slack 6, two layers of width 16."""
 
-    def build(surface: Surface) -> RankerConfig:
+    def build(surface: Surface, encoder: Encoder = "transformer") -> RankerConfig:
         tasks, features = SURFACES[surface]
         return RankerConfig(
             actions=len(ACTIONS),
             tasks=len(tasks),
             features=len(features),
             context=len(CONTEXT),
+            encoder=encoder,
             embedding_dim=16,
             heads=2,
             ffn_dim=32,
@@ -76,19 +77,19 @@ def config() -> Callable[[Surface], RankerConfig]:
 
 
 @pytest.fixture(scope="session")
-def export(items: ItemTable, config: Callable[[Surface], RankerConfig]) -> Callable[[Path, Surface, int], Manifest]:
+def export(items: ItemTable, config: Callable[[Surface, Encoder], RankerConfig]) -> Callable[..., Manifest]:
     """Export a ranker with random weights of `seed` as the bundle that the path names."""
 
-    def build(directory: Path, surface: Surface, seed: int = 0) -> Manifest:
+    def build(directory: Path, surface: Surface, seed: int = 0, encoder: Encoder = "transformer") -> Manifest:
         tasks, features = SURFACES[surface]
         torch.manual_seed(seed)
-        ranker = Ranker(config(surface))
+        ranker = build_ranker(config(surface, encoder))
         for parameter in ranker.parameters():  # large enough that a wrong score cannot hide in the tolerance
             torch.nn.init.normal_(parameter, std=0.3)
         return export_bundle(
             directory,
             ranker,
-            config(surface),
+            config(surface, encoder),
             items,
             surface=surface,
             tasks=tasks,

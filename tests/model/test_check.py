@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.bundle import GoldenCase, read_golden, save_golden
+from model.bundle import MANIFEST_FILE, GoldenCase, read_golden, read_manifest, save_golden
 from model.check import RANKER_MODULES, _NoRanker
 
 
@@ -40,6 +41,20 @@ def test_a_probe_that_differs_fails(repository: Path, tmp_path: Path) -> None:
 
     assert result.returncode == 1
     assert "golden logits differ" in result.stderr
+
+
+def test_an_extension_that_is_promised_must_be_there(repository: Path, tmp_path: Path) -> None:
+    """A manifest that calls a bidirectional ranker extendable is found out."""
+    bundle = tmp_path / "feed" / "1"
+    shutil.copytree(repository / "feed" / "1", bundle)
+    manifest = read_manifest(bundle).model_copy(update={"extendable": True})
+    (bundle / MANIFEST_FILE).write_text(manifest.model_dump_json())
+    save_golden(tmp_path / "probes.json", [])
+
+    result = run_check(bundle, tmp_path / "probes.json")
+
+    assert result.returncode == 1
+    assert "cannot extend a history" in result.stderr
 
 
 @pytest.mark.parametrize("name", RANKER_MODULES)

@@ -33,3 +33,11 @@ def test_head_reads_all_its_parts() -> None:
     config = RankerConfig(actions=3, tasks=1, features=5, context=2, embedding_dim=32, meta_dim=4)
 
     assert config.head_inputs == 32 + 32 + 5 + 2 + 4
+
+
+@pytest.mark.parametrize(
+    ("encoder", "extendable"), [("transformer", False), ("causal_transformer", True), ("hstu", True)]
+)
+def test_causal_encoders_can_be_extended(encoder: Any, extendable: bool) -> None:
+    """The config knows it, for the manifest to say."""
+    assert RankerConfig(actions=3, tasks=1, encoder=encoder).extendable is extendable

@@ -1,9 +1,11 @@
-"""An export is proven before it gets its place, or leaves nothing."""
+"""An export is proven before it gets its place, or leaves nothing.
 
-from __future__ import annotations
+(No `from __future__ import annotations`: TorchScript reads these annotations.)
+"""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ import torch
 
 from model.bundle import BundleError, ItemTable, Manifest, Surface, Task, read_golden, read_manifest, verify
 from model.check import replay
-from model.config import RankerConfig
+from model.config import Encoder, RankerConfig
+from model.encoders import EncodedHistory
 from model.export import export_bundle
-from model.ranker import Ranker
+from model.ranker import ExtendableRanker, Ranker
 
 
 def test_an_exported_bundle_is_complete_and_replays(repository: Path) -> None:
@@ -62,6 +65,52 @@ def test_an_existing_version_is_refused_before_any_work(
     """Versions are immutable: exporting over one is an error."""
     with pytest.raises(BundleError, match="exists already"):
         export(repository / "feed" / "1", "feed", 1)
+
+
+class ForgetfulRanker(ExtendableRanker):
+    """Right in all but one thing: what a history is extended by is lost."""
+
+    @torch.jit.export
+    def extend_history(
+        self,
+        encoded: EncodedHistory,
+        embeddings: torch.Tensor,
+        actions: torch.Tensor,
+        timestamps: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> EncodedHistory:
+        """What was encoded before."""
+        return encoded
+
+
+def test_a_wrong_extension_fails_the_export(
+    tmp_path: Path, items: ItemTable, config: Callable[[Surface, Encoder], RankerConfig]
+) -> None:
+    """Extended from its middle a history must give the golden logits too, or no bundle appears."""
+    with pytest.raises(BundleError, match="golden logits differ"):
+        export_bundle(
+            tmp_path / "feed" / "1",
+            ForgetfulRanker(config("feed", "hstu")),
+            config("feed", "hstu"),
+            items,
+            surface="feed",
+            tasks=(Task(name="click"), Task(name="like")),
+            actions=("view", "click", "like"),
+        )
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoder", get_args(Encoder))
+def test_the_manifest_says_which_encoder_and_whether_it_extends(
+    tmp_path: Path, export: Callable[[Path, Surface, int, Encoder], Manifest], encoder: Encoder
+) -> None:
+    """Causal encoders are exported with their extension, and only they."""
+    manifest = export(tmp_path / "ads" / "1", "ads", 1, encoder)
+    artifact = torch.jit.load(tmp_path / "ads" / "1" / "ranker.pt")
+
+    assert manifest.encoder == encoder
+    assert manifest.extendable == hasattr(artifact, "extend_history") == (encoder != "transformer")
 
 
 @pytest.mark.parametrize("change", [0.0, 1.0])

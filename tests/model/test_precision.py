@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from model.bundle import Surface
-from model.config import RankerConfig
+from model.config import Encoder, RankerConfig
 from model.heads import CrossLayer
 from model.precision import TOLERANCE, ReducedCrossLayer, ReducedLinear, at_precision
-from model.ranker import Ranker
+from model.ranker import Ranker, build_ranker
 
 HISTORY, CANDIDATES = 19, 33
 
@@ -103,6 +103,27 @@ def test_what_is_not_offered_is_refused(ranker: Ranker) -> None:
     """int8 would let candidates change each other's scores, or cost more than it saves."""
     with pytest.raises(ValueError, match="precision must be one of fp32, bf16, got 'int8'"):
         at_precision(ranker, "int8")  # type: ignore[arg-type]
+
+
+def test_hstu_is_not_offered_reduced(config: Callable[[Surface, Encoder], RankerConfig]) -> None:
+    """Its products are others; who asks is told."""
+    with pytest.raises(ValueError, match="for Transformers only"):
+        at_precision(build_ranker(config("feed", "hstu")), "bf16")
+
+
+@torch.inference_mode()
+def test_a_causal_ranker_is_reduced_with_its_extension(config: Callable[[Surface, Encoder], RankerConfig]) -> None:
+    """Extended in bfloat16, the logits are the trained ranker's to the tolerance."""
+    torch.manual_seed(3)
+    trained: Any = build_ranker(config("feed", "causal_transformer")).eval()
+    reduced: Any = at_precision(trained, "bf16")
+    *history, candidates, features, context, meta, time = inputs()
+    first, rest = ([part[:, chosen] for part in history] for chosen in (slice(7), slice(7, None)))
+    encoded = reduced.extend_history(reduced.encode_history(*first), *rest)
+
+    assert all(tensor.dtype == torch.bfloat16 for tensor in encoded.keys)
+    logits = reduced.score_candidates(encoded, candidates, features, context, meta, time)
+    assert far(logits, trained(*inputs())) <= TOLERANCE["bf16"]
 
 
 @torch.inference_mode()

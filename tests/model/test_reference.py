@@ -21,11 +21,11 @@ def test_one_head_one_action_by_hand() -> None:
     )  # fmt: skip
     state = {name: torch.zeros_like(value) for name, value in Ranker(config).state_dict().items()}
     identity = torch.eye(2)
-    state["layers.0.attention_norm.weight"] = torch.ones(2)
-    state["layers.0.query.weight"] = identity
-    state["layers.0.key_value.weight"] = torch.cat([identity, identity])
-    state["layers.0.output.weight"] = identity
-    state["layers.0.sink"] = torch.tensor([[[[0.0, 0.0]]], [[[5.0, 5.0]]]])
+    state["encoder.layers.0.attention_norm.weight"] = torch.ones(2)
+    state["encoder.layers.0.query.weight"] = identity
+    state["encoder.layers.0.key_value.weight"] = torch.cat([identity, identity])
+    state["encoder.layers.0.output.weight"] = identity
+    state["encoder.layers.0.sink"] = torch.tensor([[[[0.0, 0.0]]], [[[5.0, 5.0]]]])
     state["head.hidden.weight"] = torch.tensor([[0.0, 0.0, 1.0, 0.0]])  # reads the candidate embedding, not the row
     state["head.norm.weight"] = torch.ones(2)
     state["head.logits.weight"] = torch.tensor([[2.0]])

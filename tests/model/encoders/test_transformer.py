@@ -1,10 +1,10 @@
-"""Attention blocks: shapes, the cold-start key, and tokens."""
+"""The softmax Transformer: the cold-start key, its attention, and what a causal row may see."""
 
 from __future__ import annotations
 
 import torch
 
-from model.layers import CrossAttentionLayer, HistoryTokens
+from model.encoders.transformer import CrossAttentionLayer, causal
 
 
 def test_cold_start_key_stands_first_and_is_learned() -> None:
@@ -21,37 +21,6 @@ def test_cold_start_key_stands_first_and_is_learned() -> None:
     assert keys.shape == (3, 2, 1, 8)
     assert layer.sink.grad is not None
     assert layer.sink.grad[1].abs().sum() > 0
-
-
-def test_appending_an_action_moves_no_other_token() -> None:
-    """A token's position counts from the window's start."""
-    torch.manual_seed(0)
-    tokens = HistoryTokens(actions=3, max_history=8, embedding_dim=4)
-    embeddings, actions, start = torch.randn(1, 5, 4), torch.tensor([[0, 1, 2, 0, 1]]), torch.zeros(1, dtype=torch.long)
-
-    assert torch.equal(tokens(embeddings[:, :4], actions[:, :4], start), tokens(embeddings, actions, start)[:, :4])
-
-
-def test_tokens_of_a_suffix_know_where_they_stand() -> None:
-    """Tokens made from a later first position equal the tail of the whole window's."""
-    torch.manual_seed(0)
-    tokens = HistoryTokens(actions=3, max_history=8, embedding_dim=4)
-    embeddings, actions = torch.randn(1, 5, 4), torch.tensor([[0, 1, 2, 0, 1]])
-
-    tail = tokens(embeddings[:, 2:], actions[:, 2:], torch.tensor([2]))
-
-    assert torch.equal(tail, tokens(embeddings, actions, torch.tensor([0]))[:, 2:])
-
-
-def test_a_candidate_stands_right_after_the_history() -> None:
-    """A full window still has a place for the candidate, and the place follows the member's length."""
-    torch.manual_seed(0)
-    tokens = HistoryTokens(actions=3, max_history=8, embedding_dim=4)
-    same = torch.randn(1, 1, 4).expand(2, 1, 4)
-
-    placed = tokens.candidates(same, torch.tensor([8, 3]))
-
-    torch.testing.assert_close(placed[0] - placed[1], (tokens.position.weight[8] - tokens.position.weight[3])[None])
 
 
 def test_attention_is_the_softmax_that_update_uses() -> None:
@@ -80,3 +49,15 @@ def test_no_mask_is_a_mask_without_padding() -> None:
     masked = layer.update(rows, rows, keys, values, torch.ones(2, 1, 1, 7, dtype=torch.bool))
 
     torch.testing.assert_close(layer.update(rows, rows, keys, values, None), masked)
+
+
+def test_a_causal_row_sees_real_actions_up_to_itself() -> None:
+    """Of five keys, the first always real, the last three rows see what is real and not after them."""
+    seen = torch.tensor([[True, True, False, True, True], [True] * 5])
+
+    visible = causal(seen, 3)
+
+    assert visible is not None
+    assert visible[0, 0].int().tolist() == [[1, 1, 0, 0, 0], [1, 1, 0, 1, 0], [1, 1, 0, 1, 1]]
+    assert visible[1, 0].int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+    assert causal(torch.ones(2, 5, dtype=torch.bool), 1) is None
