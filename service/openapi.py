@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from service.errors import STATUS
-from service.problems import MEDIA_TYPE, TITLES, TYPE_PREFIX
+from service.openapi_parts import REQUEST_ID as _REQUEST_ID
+from service.openapi_parts import answer as _json
+from service.openapi_parts import body as _body
+from service.openapi_parts import problems as _problems
 from service.schemas import (
     EventsRequest,
     EventsResponse,
@@ -73,12 +75,6 @@ def events_examples(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
 
 
 _RANK_PROBLEMS = (413, 415, 422, 429, 500, 503, 504)
-_REQUEST_ID = {
-    "name": "X-Request-Id",
-    "in": "header",
-    "description": "Names the request in answers, logs and errors; made up where it is missing or not plain.",
-    "schema": {"type": "string", "maxLength": 128, "pattern": "^[A-Za-z0-9._:-]+$"},
-}
 _TRACEPARENT = {
     "name": "traceparent",
     "in": "header",
@@ -233,54 +229,3 @@ def _paths(vocabulary: Vocabulary) -> dict[str, Any]:
             }
         },
     }
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _body(name: str, examples: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": _ref(name), "examples": examples}}}
-
-
-def _json(name: str, description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": _ref(name)}}}
-
-
-def _problems(*statuses: int) -> dict[str, Any]:
-    """One answer a status, with an example for each code that it may carry."""
-    codes: dict[int, list[str]] = {500: ["internal"]}
-    for error, status in STATUS.items():
-        codes.setdefault(status, []).append(error.code)
-    return {
-        str(status): {
-            "description": "; ".join(TITLES[code] for code in codes[status]),
-            **({"headers": {"Retry-After": _RETRY_AFTER}} if status in (429, 503) else {}),
-            "content": {
-                MEDIA_TYPE: {
-                    "schema": _ref("Problem"),
-                    "examples": {code: {"value": _example(code, status)} for code in codes[status]},
-                }
-            },
-        }
-        for status in statuses
-    }
-
-
-_RETRY_AFTER = {"description": "whole seconds to wait", "schema": {"type": "integer", "minimum": 1}}
-
-
-def _example(code: str, status: int) -> dict[str, Any]:
-    problem: dict[str, Any] = {
-        "type": TYPE_PREFIX + code,
-        "title": TITLES[code],
-        "status": status,
-        "code": code,
-        "detail": "…",
-        "request_id": "5f0c3a52a1f64a6b",
-    }
-    if code == "invalid_request":
-        problem |= {"field": "candidates[3].bid", "detail": "Expected `float` >= 0.0"}
-    if code == "invalid_json":
-        problem |= {"field": "body", "detail": "JSON is malformed: trailing characters (byte 62)"}
-    return problem
