@@ -1,4 +1,6 @@
-"""The command line: `python -m service serve | load-histories | rank`. It does not know how any of them works.
+"""The command line: `python -m service serve | load-histories | rank | create-key`.
+
+It does not know how any of them works.
 
 Every setting is a `RANKER_*` variable (settings.py); an option of the same name wins over it.
 """
@@ -116,6 +118,9 @@ def rank(
     mode: Annotated[ModeChoice, typer.Option(help="inference mode")] = ModeChoice.both,
     limit: Annotated[int, typer.Option(min=1, help="candidates to show; all are ranked")] = 10,
     repeat: Annotated[int, typer.Option(min=1, help="times each mode is asked; medians are shown")] = 5,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="RANKER_API_KEY", help="with the scope rank, where one is asked for")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one line of JSON instead of tables")] = False,
 ) -> None:
     """Rank once in each mode against a running service: scores and times side by side."""
@@ -124,7 +129,7 @@ def rank(
     if request is None and (member is None or surface is None):
         _fail("say for whom: --member and --surface, or --request FILE.jsonl")
     try:
-        with RankClient(url) as client:
+        with RankClient(url, api_key=api_key) as client:
             if request is not None:
                 asked = read_request(request, index)
             else:
@@ -145,6 +150,26 @@ def rank(
     from service.report import show
 
     show(comparison, Console(), limit)
+
+
+@app.command("create-key")
+def create_key(
+    name: Annotated[str, typer.Option(help="who will use it: letters, digits, . _ -")],
+    scopes: Annotated[str, typer.Option(help="some of rank,events,admin")],
+    file: Annotated[Path | None, typer.Option(help="default: RANKER_API_KEYS_FILE")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="most requests a second; none: no limit")] = None,
+) -> None:
+    """Add an API key to the file of hashes and print it, once: it is stored nowhere."""
+    from service.keys import KeysFileError
+    from service.keys import create_key as create
+
+    path = file or _settings().api_keys_file
+    if path is None:
+        _fail("say where: --file, or RANKER_API_KEYS_FILE here and for `serve`")
+    try:
+        typer.echo(create(path, name, scopes.split(","), rate))
+    except KeysFileError as error:
+        _fail(str(error))
 
 
 def _settings(**options: Any) -> Settings:

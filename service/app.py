@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from service import openapi, pages, problems
+from service.access import Access
 from service.assembly import State, open_service
 from service.errors import RankonceError
 from service.health import Readiness
@@ -62,6 +63,7 @@ def create_app(settings: Settings, histories: Path | None = None, readiness: Rea
     app.router.routes.extend(pages.routes)
     app.add_exception_handler(RankonceError, _on_error)
     app.add_exception_handler(HTTPException, _on_refusal)
+    app.add_middleware(Access)
     app.add_middleware(RequestContext, count=_count, start_failure=lambda: failure)
     return app
 

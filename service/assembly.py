@@ -25,6 +25,7 @@ from service.errors import Unavailable
 from service.events import EventLog, EventsService, event_logs
 from service.health import Readiness
 from service.histories import HistoryStore
+from service.keys import ApiKeys
 from service.loading import LoadingFailed, load_histories
 from service.lookups import HistoryLookup
 from service.loop_lag import sampling_loop_lag
@@ -57,6 +58,7 @@ class State(TypedDict):
     recorder: Recorder
     tracer: Tracer | None
     shadow: ShadowComparison
+    keys: ApiKeys | None
 
 
 @asynccontextmanager
@@ -77,6 +79,7 @@ async def open_service(settings: Settings, readiness: Readiness, histories: Path
 async def _open(settings: Settings, readiness: Readiness, histories: Path | None, stack: AsyncExitStack) -> State:
     metrics = Metrics()
     tracer = _tracer(settings, stack)
+    keys = None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file)
     url = settings.redis_url.get_secret_value() if settings.redis_url else _embedded(stack)
 
     pool = InferencePool(settings.inference_threads, metrics.queued)
@@ -123,6 +126,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
         recorder=recorder,
         tracer=tracer,
         shadow=shadow,
+        keys=keys,
     )
 
 

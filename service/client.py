@@ -52,8 +52,15 @@ class Ranked(NamedTuple):
 class RankClient:
     """`with RankClient("http://127.0.0.1:8000") as client: client.rank(request)`."""
 
-    def __init__(self, url: str, timeout_seconds: float = 60.0, transport: httpx.BaseTransport | None = None) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout_seconds, transport=transport)
+    def __init__(
+        self,
+        url: str,
+        timeout_seconds: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else None
+        self._http = httpx.Client(base_url=url, timeout=timeout_seconds, transport=transport, headers=headers)
 
     def __enter__(self) -> RankClient:
         return self

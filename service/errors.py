@@ -5,8 +5,11 @@
     │   └── InvalidJson       422  the body is not JSON at all (or not UTF-8, or nested too deeply)
     ├── BodyTooLarge          413  the body is longer than the limit
     ├── UnsupportedMediaType  415  the body is not application/json
+    ├── Unauthorized          401  keys are asked for, and none that is known was sent
+    ├── Forbidden             403  the key is known and lacks the scope
     ├── NotFound              404  no such member history, model or path
     ├── Overloaded            429  no permit was free: retry after `retry_after_seconds`
+    │   └── RateLimited       429  the key's own rate is used up
     ├── DeadlineExceeded      504  the answer would have come too late
     ├── Unavailable           503  something the request needs is not there now
     │   ├── StoreUnavailable  503  the history store did not answer in time, or refused
@@ -55,6 +58,14 @@ class UnsupportedMediaType(RankonceError):
     code = "unsupported_media_type"
 
 
+class Unauthorized(RankonceError):
+    code = "unauthorized"
+
+
+class Forbidden(RankonceError):
+    code = "forbidden"
+
+
 class NotFound(RankonceError):
     code = "not_found"
 
@@ -65,6 +76,10 @@ class Overloaded(RankonceError):
     def __init__(self, detail: str, retry_after_seconds: float) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class RateLimited(Overloaded):
+    code = "rate_limited"
 
 
 class DeadlineExceeded(RankonceError):
@@ -96,8 +111,11 @@ STATUS: dict[type[RankonceError], int] = {
     InvalidJson: 422,
     BodyTooLarge: 413,
     UnsupportedMediaType: 415,
+    Unauthorized: 401,
+    Forbidden: 403,
     NotFound: 404,
     Overloaded: 429,
+    RateLimited: 429,
     DeadlineExceeded: 504,
     Unavailable: 503,
     StoreUnavailable: 503,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from service import access
 from service.openapi_parts import REQUEST_ID as _REQUEST_ID
 from service.openapi_parts import answer as _json
 from service.openapi_parts import body as _body
@@ -39,7 +40,9 @@ Ranks feed and ads candidates for a member with a deep ranker over the member's 
 once and every candidate attends to it (`amortized`); the same scores can be computed the slow way (`non_amortized`).
 
 Bodies are strict: unknown fields are refused, `true` is not a number, NaN and numbers beyond float64 are not JSON.
-Every error is `application/problem+json` with a stable `code`.
+Every error is `application/problem+json` with a stable `code`; so is what a client is told before any operation is
+asked: 400 for what is not HTTP, 408 for a request that takes too long to arrive, 431 for a head without end, 503 when
+too many are connected.
 """
 
 
@@ -75,6 +78,11 @@ def events_examples(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
 
 
 _RANK_PROBLEMS = (413, 415, 422, 429, 500, 503, 504)
+_API_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Only where the service is given a file of keys. `X-API-Key` may be sent instead.",
+}
 _TRACEPARENT = {
     "name": "traceparent",
     "in": "header",
@@ -117,9 +125,19 @@ def document(version: str, vocabulary: Vocabulary | None = None) -> dict[str, An
             {"name": "members", "description": "What a member did: append, inspect, erase"},
             {"name": "operation", "description": "Health, readiness, metrics"},
         ],
-        "paths": _paths(vocabulary or Vocabulary()),
-        "components": {"schemas": _schemas()},
+        "paths": _guarded(_paths(vocabulary or Vocabulary())),
+        "components": {"schemas": _schemas(), "securitySchemes": {"apiKey": _API_KEY}},
     }
+
+
+def _guarded(paths: dict[str, Any]) -> dict[str, Any]:
+    """Adds the scope that each operation needs where keys are asked for, and how it is refused without."""
+    for path, operations in paths.items():
+        scope = access.needed(path)
+        for operation in operations.values() if scope else ():
+            operation["security"] = [{}, {"apiKey": [scope]}]
+            operation["responses"] = dict(sorted((operation["responses"] | _problems(401, 403, 429)).items()))
+    return paths
 
 
 def _schemas() -> dict[str, Any]:

@@ -24,12 +24,15 @@ TITLES = {
     "invalid_json": "The body is not valid JSON",
     "body_too_large": "The body is too large",
     "unsupported_media_type": "The media type is not supported",
+    "unauthorized": "An API key is needed",
+    "forbidden": "The API key does not allow this",
     "not_found": "There is no such thing",
     "malformed_request": "That is not HTTP",
     "request_timeout": "The request took too long to arrive",
     "headers_too_large": "The request's head is too large",
     "method_not_allowed": "The method is not allowed here",
     "overloaded": "The service is overloaded",
+    "rate_limited": "The API key is used too often",
     "deadline_exceeded": "The deadline passed",
     "unavailable": "The service is unavailable",
     "store_unavailable": "The history store is unavailable",
@@ -71,6 +74,8 @@ def of_error(error: RankonceError, request_id: str) -> ProblemAnswer:
     headers = {}
     if isinstance(error, Overloaded):
         headers["retry-after"] = _whole_seconds(error.retry_after_seconds)
+    elif status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = 'Bearer realm="rankonce"'
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = _whole_seconds(_RETRY_AFTER_SECONDS)
     field = error.field[:_MAX_FIELD] if isinstance(error, InvalidRequest) else UNSET

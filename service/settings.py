@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     )
     encoded_cache_bytes: int = Field(256 * 1024 * 1024, ge=0, description="encoded histories kept; 0 keeps none")
     prefetch_pending: int = Field(64, ge=0, description="prefetches under way at once; more are dropped, 0 drops all")
+    api_keys_file: Path | None = Field(
+        None, description="file of hashed API keys, read again when it changes; unset: no key is asked for"
+    )
     playground: bool | None = Field(
         None, description="the live page lets one rank and shows members; unset: while listening on a loopback address"
     )

@@ -79,7 +79,14 @@ def test_an_unmapped_error_takes_its_parents_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(404, "not_found"), (405, "method_not_allowed"), (400, "http_error"), (500, "internal")]
+    ("status", "code"),
+    [
+        (404, "not_found"),
+        (405, "method_not_allowed"),
+        (418, "http_error"),
+        (400, "malformed_request"),
+        (500, "internal"),
+    ],
 )
 def test_the_routers_refusals_are_problems_too(status: int, code: str) -> None:
     """What never reached a handler is told in the same form."""
