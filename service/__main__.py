@@ -70,11 +70,13 @@ def serve(
     # Only this command needs torch and the server: the others start in a fraction of its time.
     from service.app import create_app
     from service.health import Readiness
-    from service.server import START_FAILED, Server
+    from service.server import START_FAILED, Server, TlsFilesError
 
     readiness = Readiness()
     try:
         Server(create_app(settings, histories, readiness), settings, readiness.drain).run()
+    except TlsFilesError as error:
+        _fail(f"cannot serve HTTPS: {error}")
     except SystemExit as exit_:  # uvicorn has said why
         raise typer.Exit(1 if exit_.code == START_FAILED else 0) from None
 

@@ -12,6 +12,7 @@ import logging
 import os
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from functools import partial
@@ -37,10 +38,16 @@ _OWN_FILES = 256
 _TICKS_BETWEEN_CHECKS = 10  # of a tenth of a second each
 
 
+class TlsFilesError(Exception):
+    """The certificate or its key cannot be used; the message names the files."""
+
+
 class Server(uvicorn.Server):
     """`begin_drain` is called once, from a signal handler, when the first signal comes."""
 
     def __init__(self, app: ASGIApp, settings: Settings, begin_drain: Callable[[], None]) -> None:
+        """Raises TlsFilesError."""
+        _check_tls(settings)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -53,6 +60,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                ssl_certfile=settings.tls_certificate,
+                ssl_keyfile=settings.tls_key,
                 backlog=_BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=settings.shutdown_seconds,
@@ -66,7 +75,8 @@ class Server(uvicorn.Server):
     def url(self) -> str:
         """Where it listens, with the port that was picked for port 0."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self.config.is_ssl else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -92,6 +102,20 @@ class Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 cast(Connection, connection).check(now)
         return await super().on_tick(counter)
+
+
+def _check_tls(settings: Settings) -> None:
+    if settings.tls_certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            settings.tls_certificate,
+            settings.tls_key,
+            password="",  # an encrypted key is refused, not asked about
+        )
+    except (OSError, ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "cannot be used"
+        raise TlsFilesError(f"{settings.tls_certificate} with {settings.tls_key}: {reason}") from None
 
 
 def _bounds(settings: Settings) -> Bounds:

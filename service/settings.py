@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Mode = Literal["amortized", "non_amortized"]
@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     model_repository: Path = Field(Path("var/models"), description="folder of <name>/<version>/ bundles")
     redis_url: SecretStr | None = Field(None, description="redis:// or rediss:// or unix://; unset: an embedded server")
+    redis_url_file: Path | None = Field(
+        None, description="file that holds the Redis URL, such as a mounted secret; instead of redis_url"
+    )
     namespace: str = Field("rankonce", pattern=r"^[a-z0-9_-]+$", description="prefix of every Redis key")
     history_ttl_seconds: int | None = Field(None, ge=1, description="a log unused for so long is forgotten")
     store_timeout_ms: float = Field(100.0, gt=0, description="longest that one history lookup may take")
@@ -45,6 +48,8 @@ class Settings(BaseSettings):
     amortized_deadline_ms: float = Field(1000.0, gt=0, description="longest an amortized request may take")
     non_amortized_deadline_ms: float = Field(30000.0, gt=0, description="longest a non-amortized request may take")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="longest request body")
+    tls_certificate: Path | None = Field(None, description="PEM file, chain included: serve HTTPS; needs tls_key")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key, not encrypted")
     max_connections: int = Field(4096, ge=1, description="clients connected at a time; more are sent away with 503")
     transfer_seconds: float = Field(
         10.0, gt=0, description="longest that a client may take to send a request, or to take its answer"
@@ -70,6 +75,26 @@ class Settings(BaseSettings):
     tracing_fraction: float = Field(
         1.0, ge=0, le=1, description="share of requests traced where the caller has not decided"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secrets(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """A URL from a file is checked as if it had been given itself."""
+        file = given.get("redis_url_file")
+        if file is None:
+            return given
+        if given.get("redis_url") is not None:
+            raise ValueError("redis_url and redis_url_file: give one of them")
+        try:
+            return {**given, "redis_url": Path(file).read_text().strip()}
+        except (OSError, UnicodeDecodeError):
+            raise ValueError("redis_url_file: cannot be read") from None
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key: give both or neither")
+        return self
 
     @field_validator("redis_url")
     @classmethod

@@ -23,7 +23,7 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
-READY = re.compile(r"ready at (http://\S+)")
+READY = re.compile(r"ready at (https?://\S+)")
 
 
 @dataclass(frozen=True)

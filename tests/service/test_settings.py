@@ -61,3 +61,29 @@ def test_the_redis_password_is_not_shown() -> None:
     settings = Settings(redis_url="redis://:hunter2@host:6379")
 
     assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+def test_the_redis_url_may_come_from_a_file(tmp_path: Path) -> None:
+    """As secrets are mounted; it is checked like one that is set, and only one of the two may be."""
+    file = tmp_path / "url"
+    file.write_text("rediss://user:hunter2@host:6379/0\n")
+
+    settings = Settings(redis_url_file=file)
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "rediss://user:hunter2@host:6379/0"
+    assert "hunter2" not in repr(settings)
+
+    with pytest.raises(ValidationError, match="give one of them"):
+        Settings(redis_url_file=file, redis_url="redis://other")
+    with pytest.raises(ValidationError, match="cannot be read"):
+        Settings(redis_url_file=tmp_path / "none")
+    file.write_text("http://user:hunter2@host")
+    with pytest.raises(ValidationError, match="redis_url"):
+        Settings(redis_url_file=file)
+
+
+@pytest.mark.parametrize("name", ["tls_certificate", "tls_key"])
+def test_half_a_certificate_is_refused(name: str) -> None:
+    """A certificate without its key would be plain HTTP where HTTPS was meant."""
+    with pytest.raises(ValidationError, match="both or neither"):
+        Settings(**{name: Path("x.pem")})  # type: ignore[arg-type]
