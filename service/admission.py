@@ -50,24 +50,30 @@ class Admission:
         return self._in_flight[mode]
 
     @asynccontextmanager
-    async def admit(self, mode: Mode) -> AsyncIterator[None]:
-        """Hold a permit for the body, and cancel the body at the deadline.
+    async def admit(self, mode: Mode, give_up: float | None = None) -> AsyncIterator[None]:
+        """Hold a permit for the body, and cancel the body at the deadline: the mode's, or `give_up` if that is sooner.
 
         Raises Overloaded at once when no permit is free, DeadlineExceeded when the body was cut off.
         """
         limits = self._limits[mode]
         if self._in_flight[mode] >= limits.permits:
             raise Overloaded(f"all {limits.permits} {mode} permits are taken", self._service_seconds[mode])
+        now = asyncio.get_running_loop().time()
+        deadline = now + limits.deadline_seconds
+        if give_up is not None and give_up < deadline:
+            if give_up <= now:
+                raise DeadlineExceeded("the caller's deadline passed before the work began")
+            deadline = give_up
         self._in_flight[mode] += 1
         start = time.perf_counter()
-        timeout = asyncio.timeout(limits.deadline_seconds)
+        timeout = asyncio.timeout_at(deadline)
         try:
             async with timeout:
                 yield
         except TimeoutError:
             if not timeout.expired():  # somebody else's timeout, raised inside the body
                 raise
-            raise DeadlineExceeded(f"no answer within {limits.deadline_seconds:g} s") from None
+            raise DeadlineExceeded(f"no answer within {deadline - now:.3g} s") from None
         finally:
             self._in_flight[mode] -= 1
             self._remember(mode, time.perf_counter() - start)

@@ -71,8 +71,10 @@ class RankClient:
     def close(self) -> None:
         self._http.close()
 
-    def rank(self, request: RankRequest) -> Ranked:
-        response = self._send("POST", "/v1/rank", msgspec.json.encode(request), _JSON)
+    def rank(self, request: RankRequest, deadline_ms: int | None = None) -> Ranked:
+        """deadline_ms: an answer later than that is of no use, and need not be computed."""
+        headers = _JSON if deadline_ms is None else {**_JSON, "x-request-deadline-ms": str(deadline_ms)}
+        response = self._send("POST", "/v1/rank", msgspec.json.encode(request), headers)
         return Ranked(_decode(response, RankResponse), parse_server_timing(response.headers.get("server-timing", "")))
 
     def prefetch(self, member_id: str, surface: Surface) -> None:

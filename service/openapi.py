@@ -89,6 +89,12 @@ _TRACEPARENT = {
     "description": "The caller's place in its trace (W3C Trace Context). With tracing on, `traceresponse` answers it.",
     "schema": {"type": "string"},
 }
+_DEADLINE = {
+    "name": "X-Request-Deadline-Ms",
+    "in": "header",
+    "description": "How long the caller waits, in ms from receipt. After that: 504, and what has not begun never does.",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,8}$"},
+}
 _SHADOW = {
     "name": "X-Rankonce-Shadow",
     "in": "header",
@@ -157,7 +163,7 @@ def _paths(vocabulary: Vocabulary) -> dict[str, Any]:
                     "ranked as the learned unknown item and flagged. A feed is ordered by the weighted sum of the "
                     "tasks' probabilities, ads by 1000 · bid · click probability. `Server-Timing` tells the stages."
                 ),
-                "parameters": [_SHADOW, _REQUEST_ID, _TRACEPARENT],
+                "parameters": [_DEADLINE, _SHADOW, _REQUEST_ID, _TRACEPARENT],
                 "requestBody": _body("RankRequest", rank_examples(vocabulary)),
                 "responses": {"200": _json("RankResponse", "The candidates, best first"), **_problems(*_RANK_PROBLEMS)},
             }

@@ -67,12 +67,15 @@ class RankingService:
         self._observer = observer
         self._now_ms = now_ms
 
-    async def rank(self, request: RankRequest, request_id: str) -> Ranking:
-        """Rank the request's candidates. Raises only RankonceError (and cancellation)."""
+    async def rank(self, request: RankRequest, request_id: str, give_up: float | None = None) -> Ranking:
+        """Rank the request's candidates. Raises only RankonceError (and cancellation).
+
+        give_up: the event loop's time after which the caller has no use for the answer
+        """
         mode = request.mode or self._settings.default_mode
         seen = RankObservation(request.surface, mode, len(request.candidates))
         try:
-            async with self._admission.admit(mode):
+            async with self._admission.admit(mode, give_up):
                 response, served = await self._answer(request, request_id, mode, seen)
             seen.succeed()
             return Ranking(response, seen.clock, served)

@@ -17,6 +17,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from service.assembly import State
 from service.bodies import BodyDecoder, check_media_type, read_body
+from service.caller import DEADLINE_HEADER, give_up_at, while_connected
 from service.errors import InvalidRequest
 from service.schemas import EventsRequest, Health, PrefetchRequest, RankRequest
 from service.shadow import HEADER as SHADOW_HEADER
@@ -52,9 +53,10 @@ router = APIRouter()
 @router.post("/v1/rank")
 async def rank(request: Request) -> Response:
     state = _state(request)
+    give_up = give_up_at(request.headers.get(DEADLINE_HEADER), asyncio.get_running_loop().time())
     compared = state["shadow"].chosen(request.headers.get(SHADOW_HEADER))
     body = await _body(request, state, _rank_decoder)
-    ranking = await state["ranking"].rank(body, request.state.request_id)
+    ranking = await while_connected(request.receive, state["ranking"].rank(body, request.state.request_id, give_up))
     return Response(
         _encode(ranking.response),
         headers={"server-timing": ranking.clock.server_timing()},

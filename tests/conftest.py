@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from loadtests.faults.bundles import export_faulty
 from model.bundle import Calibration, Feature, ItemTable, Manifest, Surface, Task
 from model.config import Encoder, RankerConfig
 from model.export import export_bundle
 from model.ranker import build_ranker
+from service.settings import Settings
+from tests.live import Live, serving
 from tests.loadtests.demos import QuickDemo, run_quick_demo
 
 
@@ -109,6 +112,21 @@ def repository(tmp_path_factory: pytest.TempPathFactory, export: Callable[[Path,
     export(root / "feed" / "1", "feed", 1)
     export(root / "ads" / "1", "ads", 2)
     return root
+
+
+@pytest.fixture(scope="session")
+def faulty_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model repository whose one bundle misbehaves when a request asks it to."""
+    root = tmp_path_factory.mktemp("faulty")
+    export_faulty(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def faulty(faulty_repository: Path) -> Iterator[Live]:
+    """A running service on it, with one inference thread."""
+    with serving(Settings(model_repository=faulty_repository, inference_threads=1)) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
