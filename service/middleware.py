@@ -1,5 +1,5 @@
-"""RequestContext: what surrounds every request, as plain ASGI: its id, its trace, its last resort, and the count of its
-answers.
+"""RequestContext: what surrounds every request, as plain ASGI: its id, its trace, its last resort, the count of its
+answers, and what each of them forbids a browser.
 
 Also where a start that failed is told in one line instead of a stack. It does not know routes or what is ranked.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import context, problems
+from service import browser, context, problems
 from service.context import TraceContext
 from service.tracing import RequestSpan, Tracer, parse_traceparent
 
@@ -54,7 +54,8 @@ class RequestContext:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 started, status = True, message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                own = (b"x-request-id", request_id.encode())
+                message["headers"] = [*message.get("headers", ()), own, *browser.headers(scope["path"])]
                 if span is not None:
                     message["headers"].append((b"traceresponse", span.place.header().encode()))
             await send(message)

@@ -1,6 +1,6 @@
 """Pages: the live page, its files and its data over HTTP. It does not know what the numbers mean.
 
-The page comes from here alone: no outside host, no inline script or style, nothing that may frame it.
+The page comes from here alone: no outside host, no inline script or style (browser.py sees to it).
 """
 
 from __future__ import annotations
@@ -20,16 +20,6 @@ from service.assembly import State
 from service.dashboard import KEPT_SECONDS, Snapshot
 from service.errors import InvalidRequest, NotFound
 
-SECURITY_HEADERS = {
-    "content-security-policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
-    ),
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-}
 MEDIA_TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -57,7 +47,6 @@ def _read_files() -> dict[str, _File]:
     for file in files("service").joinpath("static").iterdir():
         content = file.read_bytes()
         headers = {
-            **SECURITY_HEADERS,
             "content-type": MEDIA_TYPES[file.name.rpartition(".")[2]],
             "etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
             "cache-control": "no-cache",  # asks each time, and is told 304: a new release shows at once
@@ -124,9 +113,7 @@ def _file(request: Request, name: str) -> Response:
 
 
 def _json(value: Any) -> Response:
-    return Response(
-        _encode(value), headers={**SECURITY_HEADERS, "cache-control": "no-store"}, media_type="application/json"
-    )
+    return Response(_encode(value), headers={"cache-control": "no-store"}, media_type="application/json")
 
 
 def _number(request: Request, name: str, default: int, most: int) -> int:

@@ -14,9 +14,12 @@ Mode = Literal["amortized", "non_amortized"]
 
 
 class Settings(BaseSettings):
-    """Frozen. Each field's description is its documentation; its variable is `RANKER_` + the name in capitals."""
+    """Frozen. Each field's description is its documentation; its variable is `RANKER_` + the name in capitals.
 
-    model_config = SettingsConfigDict(env_prefix="RANKER_", frozen=True, extra="forbid")
+    What is wrong with a value is told without the value, which may be a secret.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RANKER_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")

@@ -101,6 +101,20 @@ def test_load_tests_use_the_public_surface(path: Path) -> None:
     assert all(re.fullmatch(r"service|service\.(schemas|codec)(\..*)?", name) for name in used), used
 
 
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"}
+UNPICKLING = {"torch.load", "np.load", "numpy.load", "np.fromfile", "eval", "exec", "pd.read_pickle", "__import__"}
+
+
+@pytest.mark.parametrize("path", [*sources("service"), *sources("model/bundle")], ids=relative)
+def test_the_service_unpickles_nothing(path: Path) -> None:
+    """Reading a file never runs code that the file brings along; TorchScript, verified first, is the one exception."""
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+
+    assert not top(imports(path)) & UNPICKLERS
+    assert not calls & UNPICKLING
+    assert "torch.jit.load" not in calls or relative(path) == "service/runtime.py"
+
+
 def test_no_import_cycles() -> None:
     """Following run-time imports never leads back to where one started."""
     modules = {relative(p).removesuffix(".py").replace("/", "."): p for package in PACKAGES for p in sources(package)}

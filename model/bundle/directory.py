@@ -41,7 +41,11 @@ def write_bundle(
 
 
 def verify(directory: Path, manifest: Manifest) -> None:
-    """Compare every file with the manifest's sha256. Raises BundleError naming the first file that differs."""
+    """Compare every file with the manifest's sha256. Raises BundleError naming the first file that differs.
+
+    `directory` is a bundle's, `<root>/<name>/<version>`: a link that leads out of `root` is refused.
+    """
+    root = directory.parent.parent.resolve()
     for name in (RANKER_FILE, ITEMS_FILE, GOLDEN_FILE):
         path = directory / name
         expected = manifest.files.get(name)
@@ -49,6 +53,8 @@ def verify(directory: Path, manifest: Manifest) -> None:
             raise BundleError(name, "has no sha256 in the manifest")
         if not path.is_file():
             raise BundleError(name, f"is missing from {directory}")
+        if not path.resolve().is_relative_to(root):
+            raise BundleError(name, "is a link that leads out of the model repository")
         if sha256(path) != expected:
             raise BundleError(name, "differs from the manifest's sha256 (damaged, half-written or tampered with)")
 

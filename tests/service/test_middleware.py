@@ -23,7 +23,7 @@ async def ask(app: Any, headers: list[tuple[bytes, bytes]] | None = None) -> tup
         sent.append(message)
 
     wrapped = RequestContext(app, lambda _, status: counted.append(status), lambda: "")
-    scope: Scope = {"type": "http", "headers": headers or [], "state": {}}
+    scope: Scope = {"type": "http", "path": "/v1/rank", "headers": headers or [], "state": {}}
     await wrapped(scope, receive, send)
     return sent, counted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,29 @@ def test_a_missing_file_is_refused_by_name(bundle: Path, name: str) -> None:
 
     with pytest.raises(BundleError, match="missing") as refused:
         verify(bundle, read_manifest(bundle))
+    assert refused.value.file == name
+
+
+@pytest.mark.parametrize("name", [RANKER_FILE, ITEMS_FILE, GOLDEN_FILE])
+def test_a_link_out_of_the_repository_is_refused(tmp_path: Path, bundle: Path, name: str) -> None:
+    """A file, or a whole version, that lies elsewhere is not served, although its bytes are the right ones; a link that
+    stays inside is fine."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "feed").mkdir(parents=True)
+    bundle.rename(outside)
+    (root / "feed" / "1").symlink_to(outside)
+    with pytest.raises(BundleError, match="leads out"):
+        verify(root / "feed" / "1", read_manifest(outside))
+
+    inside = root / "feed" / "2"
+    shutil.copytree(outside, inside)
+    (root / "feed" / "3").symlink_to(inside)
+    verify(root / "feed" / "3", read_manifest(inside))
+
+    (inside / name).unlink()
+    (inside / name).symlink_to(outside / name)
+    with pytest.raises(BundleError, match="leads out") as refused:
+        verify(inside, read_manifest(inside))
     assert refused.value.file == name
 
 

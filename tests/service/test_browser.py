@@ -1,0 +1,56 @@
+"""Browser: what answers forbid, asked of a running service. The live page's own headers are in test_pages.py."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from service.browser import headers
+from tests.live import Live
+from tests.service.test_routes import request
+
+ELSEWHERE = {"origin": "https://elsewhere.example"}
+
+
+@pytest.mark.parametrize("path", ["/v1/rank", "/healthz", "/metrics", "/dashboard/data", "/openapi.json", "/nothing"])
+def test_no_page_from_elsewhere_may_read_an_answer(live: Live, path: str) -> None:
+    """Neither the preflight nor the answer names an origin, a method or a header that is allowed."""
+    asked = {**ELSEWHERE, "access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    for answer in (
+        live.http.options(path, headers=asked),
+        live.http.get(path, headers=ELSEWHERE),
+        live.http.post(path, json=request(), headers=ELSEWHERE),
+    ):
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+    assert live.http.options(path, headers=asked).status_code in (404, 405)
+
+
+def test_a_form_of_another_page_cannot_rank(live: Live) -> None:
+    """What a browser sends anywhere without asking first is not taken for a request."""
+    for media_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        answer = live.http.post("/v1/rank", content=b"{}", headers={**ELSEWHERE, "content-type": media_type})
+        assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("path", ["/v1/rank", "/healthz", "/metrics", "/docs", "/dashboard", "/nothing"])
+def test_no_answer_is_taken_for_what_it_is_not(live: Live, path: str) -> None:
+    """Text that a caller put into an answer never runs as a script: the type is not guessed, and said once."""
+    assert live.http.get(path).headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/assets/swagger-ui.css", "/docs/oauth2-redirect"])
+def test_the_docs_load_nothing_from_elsewhere_and_are_not_framed(live: Live, path: str) -> None:
+    """A key may be typed into them."""
+    answer: httpx.Response = live.http.get(path)
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+
+    assert answer.status_code == 200
+    assert policy["default-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert all("http" not in value and "*" not in value for value in policy.values())
+    assert answer.headers["x-frame-options"] == "DENY"
+
+
+def test_a_page_allows_nothing_inline() -> None:
+    """Only swagger-ui needs it."""
+    assert b"unsafe" not in dict(headers("/dashboard"))[b"content-security-policy"]
