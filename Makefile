@@ -43,13 +43,15 @@ test-slow: $(READY) ## run the slow tests
 
 # What a demo trains on: synthetic, or the path of a data set (README, "Your own data").
 DATA ?= synthetic
+# How its rankers encode histories: transformer, causal_transformer or hstu.
+ENCODER ?= transformer
 PORT ?= 8000
 
 demo: $(RUN) ## train, export, serve and rank in both modes; everything stops again
-	$(BIN)/python -m loadtests.demo --data $(DATA)
+	$(BIN)/python -m loadtests.demo --data $(DATA) --encoder $(ENCODER)
 
 serve: $(RUN) ## the same, once, and then leave the service running on PORT
-	$(BIN)/python -m loadtests.demo --data $(DATA) --serve --port $(PORT)
+	$(BIN)/python -m loadtests.demo --data $(DATA) --encoder $(ENCODER) --serve --port $(PORT)
 
 system-deps: ## install what only Debian's packages give (Prometheus, Compose, Chromium), as root or by sudo
 	@.ci/system-deps

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from loadtests.bench_shapes import ReferenceShape
-from model.ranker import Ranker
+from model.ranker import Ranker, build_ranker
 
-METHODS = ["encode_history", "score_candidates", "explain_candidates"]
+METHODS = ["encode_history", "score_candidates", "explain_candidates", "extend_history"]
 
 
 class BareModel:
@@ -26,7 +26,7 @@ class BareModel:
         config = shape.config
         torch.manual_seed(seed)
         self.candidates = candidates or shape.candidates
-        self._artifact = frozen(Ranker(config).eval())
+        self._artifact = frozen(build_ranker(config).eval())
         self._history = (
             torch.randn(1, shape.history, config.embedding_dim),
             torch.randint(config.actions, (1, shape.history)),
@@ -41,8 +41,13 @@ class BareModel:
             torch.tensor([shape.history * 60_000]),
         )
 
-    def encode(self) -> Any:
-        return self._artifact.encode_history(*self._history)
+    def encode(self, count: int | None = None) -> Any:
+        """The history, or its first `count` actions."""
+        return self._artifact.encode_history(*(part[:, :count] for part in self._history))
+
+    def extend(self, encoded: Any, start: int) -> Any:
+        """An encoding of the first `start` actions, extended by the others; for causal encoders."""
+        return self._artifact.extend_history(encoded, *(part[:, start:] for part in self._history))
 
     def score(self, encoded: Any, microbatch: int) -> Tensor:
         """Logits [C, K] of all candidates over one encoding, `microbatch` at a time."""
@@ -72,4 +77,4 @@ def frozen(ranker: Ranker) -> Any:
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         torch.jit.save(torch.jit.script(ranker), file)
         file.seek(0)
-        return torch.jit.freeze(torch.jit.load(file).eval(), preserved_attrs=METHODS)
+        return torch.jit.freeze(torch.jit.load(file).eval(), preserved_attrs=[name for name in METHODS if hasattr(ranker, name)])

@@ -16,7 +16,7 @@ from loadtests.bench_shapes import ReferenceShape
 from model.bundle import Feature, ItemTable, Manifest, Task
 from model.export import export_bundle
 from model.precision import Precision
-from model.ranker import Ranker
+from model.ranker import build_ranker
 from service.codec import encode_records
 from service.redis_histories import RedisHistoryStore
 
@@ -45,7 +45,7 @@ class Bundle:
         torch.manual_seed(seed)
         return export_bundle(
             self.repository / "feed" / "1",
-            Ranker(config),
+            build_ranker(config),
             config,
             self.items,
             surface="feed",
@@ -56,17 +56,18 @@ class Bundle:
             precision=precision,
         )
 
-    async def store_members(self, url: str, count: int) -> list[str]:
-        """Give `count` members a full history each, straight in the store."""
+    async def store_members(self, url: str, count: int, actions: int | None = None) -> list[str]:
+        """Give `count` members a full history each, or one of so many actions, straight in the store."""
+        length = self.shape.history if actions is None else actions
         members = [f"member-{i:05d}" for i in range(count)]
         version, width = self.manifest.embedding_version, self.shape.embedding_dim
         store = RedisHistoryStore(url, NAMESPACE, version, width, self.shape.history, _WRITE_TIMEOUT_MS)
         try:
             for member in members:
-                rows = self._rng.integers(1, len(self.items.ids), self.shape.history)
-                actions = self._rng.integers(0, self.shape.config.actions, self.shape.history)
-                times = NOW_MS - np.arange(self.shape.history)[::-1] * 60_000
-                await store.replace(member, encode_records(rows, actions, times, self.items.embeddings[rows]))
+                rows = self._rng.integers(1, len(self.items.ids), length)
+                kinds = self._rng.integers(0, self.shape.config.actions, length)
+                times = NOW_MS - np.arange(length)[::-1] * 60_000
+                await store.replace(member, encode_records(rows, kinds, times, self.items.embeddings[rows]))
         finally:
             await store.close()
         return members

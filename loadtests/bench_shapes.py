@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.config import RankerConfig
+from model.config import Encoder, RankerConfig
 
 
 @dataclass(frozen=True)
 class ReferenceShape:
-    """history: T actions · candidates: C · embedding_dim: d. The layers, heads and inputs beside them never vary."""
+    """history: T actions · candidates: C · embedding_dim: d · encoder: of the history. The layers, heads and inputs
+    beside them never vary."""
 
     name: str
     history: int
     candidates: int
     embedding_dim: int
+    encoder: Encoder = "transformer"
 
     @property
     def config(self) -> RankerConfig:
@@ -24,6 +26,7 @@ class ReferenceShape:
             tasks=3,
             features=8,
             context=2,
+            encoder=self.encoder,
             embedding_dim=self.embedding_dim,
             layers=2,
             heads=4,

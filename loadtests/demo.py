@@ -35,6 +35,7 @@ class Demo:
     data: str
     folder: Path
     quick: bool
+    encoder: str = "transformer"
 
     def run_folder(self, surface: str) -> Path:
         return self.folder / "runs" / surface
@@ -70,7 +71,8 @@ def train_and_export(demo: Demo) -> None:
     for surface in SURFACES:
         shared_items = () if surface == "feed" else ("--items-from", demo.run_folder("feed"))
         run = demo.run_folder(surface)
-        step("-m", "model", "train", "--data", demo.data, "--surface", surface, "--run", run, *shared_items, *few)
+        what = ("--data", demo.data, "--surface", surface, "--encoder", demo.encoder)
+        step("-m", "model", "train", *what, "--run", run, *shared_items, *few)
     if not demo.quick:
         for surface in SURFACES:
             where = ("--run", demo.run_folder(surface), "--baselines", BASELINES)
@@ -131,14 +133,19 @@ def wait_until_ready(process: subprocess.Popen[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m loadtests.demo", description=__doc__)
     parser.add_argument("--data", default="synthetic", help="synthetic, or the path of a data set")
-    parser.add_argument("--folder", type=Path, help="where runs and bundles go; default var/demo/<data>")
+    parser.add_argument(
+        "--encoder", default="transformer", help="of the history: transformer, causal_transformer, hstu"
+    )
+    parser.add_argument("--folder", type=Path, help="where runs and bundles go; default var/demo/<data>[-<encoder>]")
     parser.add_argument("--quick", action="store_true", help="one epoch, no baselines: to see that everything works")
     parser.add_argument("--serve", action="store_true", help="leave the service running until Ctrl-C")
     parser.add_argument("--port", type=int, default=0, help="port of the service; 0 picks a free one")
     arguments = parser.parse_args()
-    name = Path(arguments.data).name + ("-quick" if arguments.quick else "")
+    name = Path(arguments.data).name
+    name += "" if arguments.encoder == "transformer" else f"-{arguments.encoder}"
+    name += "-quick" if arguments.quick else ""
     folder = arguments.folder or Path("var") / "demo" / name
-    demo = Demo(arguments.data, folder, arguments.quick)
+    demo = Demo(arguments.data, folder, arguments.quick, arguments.encoder)
     folder.mkdir(parents=True, exist_ok=True)
     if not (arguments.serve and demo.models.is_dir()):
         train_and_export(demo)

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from model.bundle import BundleError, Feature, Surface, Task, versions
+from model.config import Encoder
 from model.console import ProgressReporter, calibration_table, evaluation_table, gains_table, training_table
 from model.datasets.base import Dataset, DatasetError
 from model.datasets.loader import SYNTHETIC, load
@@ -43,6 +44,7 @@ def train_command(
     data: Annotated[str, typer.Option(help=f"`{SYNTHETIC}`, a MovieLens 100K folder or a file of sequences")],
     surface: Annotated[str, typer.Option(help="feed or ads")],
     run: RunFolder,
+    encoder: Annotated[str, typer.Option(help=f"{', '.join(get_args(Encoder))}")] = "transformer",
     items_from: Annotated[
         Path | None, typer.Option(help="take over this run's item table, so both surfaces share one history")
     ] = None,
@@ -93,6 +95,7 @@ def train_command(
             surface=dataset.surface,
             data_seed=data_seed,
             seed=seed,
+            encoder=_encoder(encoder),
             items_from=str(items_from.resolve()) if items_from else "",
             **{**recipe(dataset.name), **{name: value for name, value in given.items() if value is not None}},
         )
@@ -209,6 +212,12 @@ def _surface(name: str) -> Surface:
     if name not in get_args(Surface):
         raise RunError(f"--surface must be one of {', '.join(get_args(Surface))}; got {name!r}")
     return cast(Surface, name)
+
+
+def _encoder(name: str) -> Encoder:
+    if name not in get_args(Encoder):
+        raise RunError(f"--encoder must be one of {', '.join(get_args(Encoder))}; got {name!r}")
+    return cast(Encoder, name)
 
 
 def _precision(name: str) -> Precision:

@@ -24,7 +24,7 @@ from typing import Any, Self
 import torch
 
 from model.bundle import Surface
-from model.config import Fusion, RankerConfig
+from model.config import Encoder, Fusion, RankerConfig
 from model.datasets.base import Dataset
 
 SETTINGS_FILE = "settings.json"
@@ -52,6 +52,7 @@ class TrainingSettings:
     seed: int = 0
     items_from: str = ""
     fusion: Fusion = "append_cross"
+    encoder: Encoder = "transformer"
     embedding_dim: int = 32
     layers: int = 2
     heads: int = 2
@@ -90,6 +91,7 @@ class TrainingSettings:
             features=len(dataset.feature_names),
             context=len(dataset.context_names),
             fusion=self.fusion,
+            encoder=self.encoder,
             embedding_dim=self.embedding_dim,
             layers=self.layers,
             heads=self.heads,

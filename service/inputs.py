@@ -45,6 +45,10 @@ class HistoryArrays(NamedTuple):
     def length(self) -> int:
         return len(self.actions)
 
+    def part(self, chosen: slice) -> HistoryArrays:
+        """Only these actions."""
+        return HistoryArrays(self.embeddings[chosen], self.actions[chosen], self.timestamps[chosen])
+
 
 class CandidateArrays(NamedTuple):
     """One request's candidates, in the order of the request, and what its scores need.

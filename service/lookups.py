@@ -33,13 +33,17 @@ _SOURCES: dict[LookupResult, HistorySource] = {
 
 
 class Lookup(NamedTuple):
-    """Either `kept` is the encoding of this very history (result `unchanged`), or `history` and `arrays` are it."""
+    """Either `kept` is the encoding of this very history (result `unchanged`), or `history` and `arrays` are it.
+
+    prefix: an encoding of the history's first actions, which the ranker can extend by the others
+    """
 
     result: LookupResult
     version: HistoryVersion
     history: MemberHistory | None = None
     arrays: HistoryArrays | None = None
     kept: EncodedHistory | None = None
+    prefix: EncodedHistory | None = None
 
     @property
     def length(self) -> int:
@@ -70,8 +74,9 @@ class HistoryLookup:
     async def read(self, model: LoadedModel, member_id: str, kept: Cached | None) -> Lookup:
         """One round trip. Raises StoreUnavailable or HistoryDamaged where `on_failure` says so.
 
-        kept: an encoding at hand, which saves the transfer if the store says that it is current. A failed read never
-        falls back on anything older: it is a cold start, and says so.
+        kept: an encoding at hand, which saves the transfer if the store says that it is current, and most of the
+        encoding if the history has only grown. A failed read never falls back on anything older: it is a cold start,
+        and says so.
         """
         manifest = model.manifest
         store = self._stores[manifest.embedding_version]
@@ -89,7 +94,8 @@ class HistoryLookup:
             history = MemberHistory.empty(manifest.embedding_dim)
             result: LookupResult = "damaged" if isinstance(error, HistoryDamaged) else "unavailable"
             return Lookup(result, history.version, history, history_arrays(history, manifest))
-        return Lookup("found" if history.length else "absent", history.version, history, arrays)
+        prefix = kept.encoded if kept is not None and manifest.extendable and _continues(history, kept) else None
+        return Lookup("found" if history.length else "absent", history.version, history, arrays, prefix=prefix)
 
     def _complain(self, member_id: str, error: StoreUnavailable | HistoryDamaged) -> None:
         """Log an outage when it begins, and a damaged log once a member, who stays anonymous."""
@@ -102,3 +108,9 @@ class HistoryLookup:
         if member not in self._complaints and len(self._complaints) < _REMEMBERED_COMPLAINTS:
             self._complaints.add(member)
             log.warning("member %s (hashed): %s", member, error.detail)
+
+
+def _continues(history: MemberHistory, kept: Cached) -> bool:
+    """Whether the history is what `kept` encodes and more: the same log, from the same anchor on, grown since."""
+    version, start = kept.version, kept.version.total - kept.encoded.length
+    return (version.incarnation, start) == (history.incarnation, history.start) and version.total < history.total

@@ -59,12 +59,17 @@ class Ranker(Protocol):
         """Encode a history once, for any number of candidates."""
         ...
 
-    def encode_ahead(self, history: HistoryArrays) -> Ahead:
-        """The same when a thread can be spared, and not before, unless it is hurried."""
+    def encode_ahead(self, history: HistoryArrays, prefix: EncodedHistory | None = None) -> Ahead:
+        """The same when a thread can be spared, and not before, unless it is hurried.
+
+        prefix: an encoding of the history's first actions: a causal ranker encodes only the others.
+        """
         ...
 
-    def encode_and_score(self, history: HistoryArrays, candidates: CandidateArrays) -> Begun:
-        """Both, in one trip: what a request does whose history nobody has encoded yet."""
+    def encode_and_score(
+        self, history: HistoryArrays, candidates: CandidateArrays, prefix: EncodedHistory | None = None
+    ) -> Begun:
+        """Both, in one trip: what a request does whose history nobody has encoded yet. prefix: as above."""
         ...
 
     def score_candidates(self, encoded: EncodedHistory, candidates: CandidateArrays) -> Awaitable[Scored]:

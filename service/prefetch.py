@@ -106,7 +106,7 @@ class Prefetching:
 
         def encode() -> asyncio.Future[EncodedHistory]:
             nonlocal ahead
-            ahead = model.ranker.encode_ahead(lookup.unkept[1])
+            ahead = model.ranker.encode_ahead(lookup.unkept[1], lookup.prefix)
             return ahead.encoded
 
         def hurry() -> None:

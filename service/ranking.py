@@ -104,7 +104,7 @@ class RankingService:
 
         if mode == "amortized":
             encoded, scored = await self._score_amortized(request, model, lookup, candidates, seen)
-            seen.inference_seconds = scored.seconds + (encoded.seconds if seen.encoding == "computed" else 0.0)
+            seen.inference_seconds = scored.seconds + (0.0 if seen.encoding == "cached" else encoded.seconds)
         else:
             encoded, scored = None, await self._score_non_amortized(model, lookup, candidates, seen)
             seen.inference_seconds = scored.seconds
@@ -124,7 +124,7 @@ class RankingService:
         return response, Served(request.member_id, model, lookup.version, lookup.arrays, candidates, scored.logits)
 
     def _kept(self, request: RankRequest, mode: Mode, model: LoadedModel) -> Cached | None:
-        """An encoding that would save reading the history, if the store confirms its version.
+        """An encoding that would save reading the history, if the store confirms its version, or can be extended.
 
         Held from here on, so that an eviction meanwhile does not matter. An explanation needs the actions themselves.
         """
@@ -140,13 +140,13 @@ class RankingService:
         candidates: CandidateArrays,
         seen: RankObservation,
     ) -> tuple[EncodedHistory, Scored]:
-        """Encode once, or take what is encoded already; then score. If it is this request that encodes, one trip to
-        an inference thread does both, and the encoding is shared as soon as it is there."""
+        """Encode once, or take or extend what is encoded already; then score. If it is this request that encodes, one
+        trip to an inference thread does both, and the encoding is shared as soon as it is there."""
         begun: Begun | None = None
 
         def encode() -> asyncio.Future[EncodedHistory]:
             nonlocal begun
-            begun = model.ranker.encode_and_score(lookup.unkept[1], candidates)
+            begun = model.ranker.encode_and_score(lookup.unkept[1], candidates, lookup.prefix)
             return begun.encoded
 
         try:
@@ -177,7 +177,8 @@ class RankingService:
         if lookup.result == "absent":  # what is left of an erased member
             self._encoded.forget(model.identity, request.member_id)
         member, version = (request.member_id, lookup.version) if lookup.length else _COLD_START
-        return await self._encoded.get(EncodedKey(model.identity, member, version), encode)
+        encoded, how = await self._encoded.get(EncodedKey(model.identity, member, version), encode)
+        return encoded, "extended" if how == "computed" and lookup.prefix is not None else how
 
     async def _score_non_amortized(
         self, model: LoadedModel, lookup: Lookup, candidates: CandidateArrays, seen: RankObservation

@@ -29,7 +29,7 @@ class Rehearsed(Protocol):
     manifest: Manifest
     chunking: Chunking
 
-    def encode(self, history: HistoryArrays) -> EncodedHistory: ...
+    def encode(self, history: HistoryArrays, prefix: EncodedHistory | None = None) -> EncodedHistory: ...
 
     def score(self, encoded: EncodedHistory, candidates: CandidateArrays) -> Scored: ...
 
@@ -37,7 +37,7 @@ class Rehearsed(Protocol):
 
 
 def replays(ranker: Rehearsed, cases: Sequence[GoldenCase]) -> Iterator[Step]:
-    """Both modes must give each golden case's logits."""
+    """Both modes must give each golden case's logits, and so must an extended history."""
     for case in cases:
         yield partial(_replay, ranker, case)
 
@@ -53,6 +53,8 @@ def warm_ups(ranker: Rehearsed) -> Iterator[Step]:
             yield from [partial(_run, ranker, length, count)] * WARM_UP_RUNS
         for count in sorted(non_amortized, reverse=True):
             yield from [partial(_run_each, ranker, length, count)] * WARM_UP_RUNS
+    for new in (2, 1) if ranker.manifest.extendable and longest > 1 else ():
+        yield from [partial(_extend, ranker, longest, new)] * WARM_UP_RUNS
 
 
 def chunk_trials(ranker: Rehearsed) -> Iterator[Step]:
@@ -86,10 +88,25 @@ def _replay(ranker: Rehearsed, case: GoldenCase) -> None:
     try:
         amortized = ranker.score(ranker.encode(history), candidates).logits
         non_amortized = ranker.score_each(history, candidates).logits
+        extended = ranker.score(_in_two_steps(ranker, history, history.length // 2), candidates).logits
     except InferenceFailed as error:
         raise BundleError(RANKER_FILE, f"fails on a golden case: {error.__cause__ or error.detail}") from error
     check_golden(case, amortized, ranker.manifest.golden_tolerance)
     check_golden(case, non_amortized, ranker.manifest.golden_tolerance)
+    check_golden(case, extended, ranker.manifest.golden_tolerance)
+
+
+def _in_two_steps(ranker: Rehearsed, history: HistoryArrays, first: int) -> EncodedHistory:
+    """The history encoded from its first actions on; at once, where the ranker cannot extend."""
+    prefix = ranker.encode(history.part(slice(first))) if ranker.manifest.extendable else None
+    return ranker.encode(history, prefix)
+
+
+def _extend(ranker: Rehearsed, length: int, new: int) -> None:
+    try:
+        _in_two_steps(ranker, HistoryArrays.blank(ranker.manifest, length), length - new)
+    except InferenceFailed as error:
+        raise _unfit(length, 0) from error
 
 
 def _run(ranker: Rehearsed, length: int, count: int) -> None:

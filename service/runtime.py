@@ -69,13 +69,15 @@ class TorchScriptRanker:
     def encode_history(self, history: HistoryArrays) -> asyncio.Future[EncodedHistory]:
         return self._pool.submit(self.encode, history)
 
-    def encode_ahead(self, history: HistoryArrays) -> Ahead:
-        encoded = self._pool.submit_background(self.encode, history)
+    def encode_ahead(self, history: HistoryArrays, prefix: EncodedHistory | None = None) -> Ahead:
+        encoded = self._pool.submit_background(self.encode, history, prefix)
         return Ahead(encoded, partial(self._pool.hurry, encoded))
 
-    def encode_and_score(self, history: HistoryArrays, candidates: CandidateArrays) -> Begun:
+    def encode_and_score(
+        self, history: HistoryArrays, candidates: CandidateArrays, prefix: EncodedHistory | None = None
+    ) -> Begun:
         both = self._pool.submit_two(
-            partial(self.encode, history), lambda encoded, cancelled: self.score(encoded, candidates, cancelled)
+            partial(self.encode, history, prefix), lambda encoded, cancelled: self.score(encoded, candidates, cancelled)
         )
         return Begun(*both)
 
@@ -88,10 +90,14 @@ class TorchScriptRanker:
     def explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> asyncio.Future[NDArray[np.float32]]:
         return self._pool.submit(self._explain, encoded, candidates)
 
-    def encode(self, history: HistoryArrays) -> EncodedHistory:
+    def encode(self, history: HistoryArrays, prefix: EncodedHistory | None = None) -> EncodedHistory:
         start = time.perf_counter()
         with _failing_typed():
-            tensors = self.artifact.encode_history(*_history_tensors(history))
+            if prefix is None or not _begins_with(history, prefix):
+                tensors = self.artifact.encode_history(*_history_tensors(history))
+            else:
+                new = history.part(slice(prefix.length, None))
+                tensors = self.artifact.extend_history(prefix.tensors, *_history_tensors(new))
         seconds = time.perf_counter() - start
         nbytes = self._nbytes.get(history.length)
         if nbytes is None:  # it depends on nothing else, and asking every storage takes longer than all else here
@@ -189,6 +195,13 @@ def _history_tensors(history: HistoryArrays) -> tuple[torch.Tensor, torch.Tensor
         torch.from_numpy(history.timestamps)[None],
         torch.ones(1, history.length, dtype=torch.bool),
     )
+
+
+def _begins_with(history: HistoryArrays, prefix: EncodedHistory) -> bool:
+    """Whether the actions of an encoding happened when the history's first ones did. A log keeps its version when a
+    failover takes back acknowledged actions, and may then grow by others."""
+    tensors: Any = prefix.tensors
+    return np.array_equal(tensors.timestamps[0].numpy(), history.timestamps[: prefix.length])
 
 
 def _request_tensors(candidates: CandidateArrays) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

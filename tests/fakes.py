@@ -22,7 +22,8 @@ from service.observation import RankObservation
 class FakeRanker:
     """A ranker without torch: a candidate's logit is its dot product with the sum of the history's embeddings.
 
-    encoded, scored, non_amortized: how many calls of each were begun; hurried: how many encodings ahead were. `gate`
+    encoded, scored, non_amortized: how many calls of each were begun; extended: by how many actions each encoding
+    that was given a prefix extended it; hurried: how many encodings ahead were. `gate`
     holds every call until it is set; `error` is raised by every call.
     """
 
@@ -32,23 +33,32 @@ class FakeRanker:
         self.scored = 0
         self.non_amortized = 0
         self.hurried = 0
+        self.extended: list[int] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
 
-    async def encode_history(self, history: HistoryArrays) -> EncodedHistory:
+    async def encode_history(self, history: HistoryArrays, prefix: EncodedHistory | None = None) -> EncodedHistory:
         self.encoded += 1
+        if prefix is not None:
+            self.extended.append(history.length - prefix.length)
         await self._pass()
-        return EncodedHistory(history.embeddings.sum(axis=0), history.length, 4096, 0.25)
+        if prefix is None:
+            return EncodedHistory(history.embeddings.sum(axis=0), history.length, 4096, 0.25)
+        assert isinstance(prefix.tensors, np.ndarray)
+        new = history.embeddings[prefix.length :]
+        return EncodedHistory(prefix.tensors + new.sum(axis=0), history.length, 4096, 0.125)
 
-    def encode_ahead(self, history: HistoryArrays) -> Ahead:
+    def encode_ahead(self, history: HistoryArrays, prefix: EncodedHistory | None = None) -> Ahead:
         def hurry() -> None:
             self.hurried += 1
 
-        return Ahead(asyncio.ensure_future(self.encode_history(history)), hurry)
+        return Ahead(asyncio.ensure_future(self.encode_history(history, prefix)), hurry)
 
-    def encode_and_score(self, history: HistoryArrays, candidates: CandidateArrays) -> Begun:
-        encoding = asyncio.ensure_future(self.encode_history(history))
+    def encode_and_score(
+        self, history: HistoryArrays, candidates: CandidateArrays, prefix: EncodedHistory | None = None
+    ) -> Begun:
+        encoding = asyncio.ensure_future(self.encode_history(history, prefix))
 
         async def score() -> Scored:
             return await self.score_candidates(await asyncio.shield(encoding), candidates)

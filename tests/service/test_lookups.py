@@ -126,3 +126,30 @@ async def test_an_outage_is_logged_when_it_begins(
             await lookup.read(model, "bob", None)
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("extendable", "total", "length", "incarnation", "expected"),
+    [
+        (True, 29, 23, 0, True),
+        (True, 25, 19, 0, True),
+        (False, 29, 23, 0, False),  # a bidirectional ranker has nothing to extend
+        (True, 24, 24, 0, False),  # the anchor has moved since
+        (True, 29, 23, 1, False),  # rewritten since
+        (True, 31, 25, 0, False),  # a failover took an action back
+    ],
+)
+async def test_what_encodes_the_same_log_from_the_same_anchor_can_be_extended(
+    model: LoadedModel, store: FailingStore, extendable: bool, total: int, length: int, incarnation: int, expected: bool
+) -> None:
+    """Of 30 actions the window holds the last 24, from the sixth on: only an encoding that begins there is a prefix."""
+    model = LoadedModel(model.manifest.model_copy(update={"extendable": extendable}), model.items, model.ranker)
+    lookup = HistoryLookup({model.manifest.embedding_version: store}, "degraded")
+    current = (await store.log("bob")).version
+    encoded = EncodedHistory("older", length, 10, 0.1)
+
+    found = await lookup.read(model, "bob", Cached(HistoryVersion(current.incarnation + incarnation, total), encoded))
+
+    assert found.result == "found"
+    assert found.kept is None
+    assert found.prefix is (encoded if expected else None)

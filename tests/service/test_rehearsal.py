@@ -25,10 +25,13 @@ class Timed:
         self.chunking = Chunking(100, 64)
         self.largest = largest
         self.asked: list[tuple[int, int]] = []
+        self.extended: list[tuple[int, int]] = []
         self.chunks: set[int] = set()
 
-    def encode(self, history: HistoryArrays) -> EncodedHistory:
-        return EncodedHistory((), history.length, 0, 0.0)
+    def encode(self, history: HistoryArrays, prefix: EncodedHistory | None = None) -> EncodedHistory:
+        if prefix is not None:
+            self.extended.append((prefix.length, history.length))
+        return EncodedHistory(prefix, history.length, 0, 0.0)
 
     def score(self, encoded: EncodedHistory, candidates: CandidateArrays) -> Scored:
         self.asked.append((encoded.length, candidates.size))
@@ -63,6 +66,36 @@ def test_every_class_of_shapes_is_run(ranker: Timed) -> None:
     assert {length for length, _ in ranker.asked} == {0, 1, 12, 24}
     assert {size for _, size in ranker.asked} == {1, 100, 256}
     assert min(ranker.asked.count(shape) for shape in ranker.asked) >= 2
+
+
+def test_an_extendable_ranker_rehearses_its_extension_too(ranker: Timed) -> None:
+    """By one action and by several, each several times; one that cannot extend is not asked to."""
+    run(warm_ups(ranker))
+    assert ranker.extended == []
+    ranker.manifest = ranker.manifest.model_copy(update={"extendable": True})
+
+    run(warm_ups(ranker))
+
+    assert set(ranker.extended) == {(22, 24), (23, 24)}
+    assert min(ranker.extended.count(each) for each in ranker.extended) >= 2
+
+
+class Forgetful(Timed):
+    """Right in all but one thing: what a history is extended by counts for nothing."""
+
+    def score(self, encoded: EncodedHistory, candidates: CandidateArrays) -> Scored:
+        scored = super().score(encoded, candidates)
+        return scored if encoded.tensors is None else Scored(scored.logits + 0.01, 0.0)
+
+
+def test_a_wrong_extension_is_found_out(ranker: Timed, repository: Path) -> None:
+    """A golden case's history is encoded in two steps as well, and must give the same logits."""
+    cases = [case._replace(logits=case.logits * 0) for case in load_golden(repository / "feed" / "1" / "golden.json")]
+    manifest = ranker.manifest.model_copy(update={"extendable": True})
+    run(replays(Timed(manifest), cases))
+
+    with pytest.raises(BundleError, match="golden logits differ"):
+        run(replays(Forgetful(manifest), cases))
 
 
 def test_the_non_amortized_mode_takes_its_fastest_chunk(ranker: Timed) -> None:

@@ -55,11 +55,11 @@ class World:
         await self.store.append(member_id, encode_records(rows, [0] * len(rows), [NOW] * len(rows), embeddings), None)
 
 
-def build_world(repository: Path, cache_bytes: int = 1 << 20, **settings: Any) -> World:
+def build_world(repository: Path, cache_bytes: int = 1 << 20, extendable: bool = False, **settings: Any) -> World:
     """A world around the repository's manifests and items, with settings of the test's choice."""
     models = Models()
     for surface in ("feed", "ads"):
-        manifest = read_manifest(repository / surface / "1")
+        manifest = read_manifest(repository / surface / "1").model_copy(update={"extendable": extendable})
         items = Items(read_items(repository / surface / "1", manifest))
         models[surface] = LoadedModel(manifest, items, FakeRanker(len(manifest.tasks)))
     model = models["feed"]
