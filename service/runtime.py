@@ -77,15 +77,19 @@ class TorchScriptRanker:
         self, history: HistoryArrays, candidates: CandidateArrays, prefix: EncodedHistory | None = None
     ) -> Begun:
         both = self._pool.submit_two(
-            partial(self.encode, history, prefix), lambda encoded, cancelled: self.score(encoded, candidates, cancelled)
+            partial(self.encode, history, prefix),
+            lambda encoded, cancelled: self.score(encoded, candidates, cancelled),
+            long=candidates.size > self.chunking.microbatch,
         )
         return Begun(*both)
 
     def score_candidates(self, encoded: EncodedHistory, candidates: CandidateArrays) -> asyncio.Future[Scored]:
-        return self._pool.submit_stoppable(self.score, encoded, candidates)
+        long = candidates.size > self.chunking.microbatch
+        return self._pool.submit_stoppable(self.score, encoded, candidates, long=long)
 
     def score_non_amortized(self, history: HistoryArrays, candidates: CandidateArrays) -> asyncio.Future[Scored]:
-        return self._pool.submit_stoppable(self.score_each, history, candidates)
+        long = candidates.size > self.chunking.non_amortized
+        return self._pool.submit_stoppable(self.score_each, history, candidates, long=long)
 
     def explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> asyncio.Future[NDArray[np.float32]]:
         return self._pool.submit(self._explain, encoded, candidates)
@@ -121,8 +125,8 @@ class TorchScriptRanker:
                 )
                 logits[part] = scored[0].numpy()
 
-        self._spread(score, candidates.size, self.chunking.microbatch, FEWEST_A_THREAD)
-        return Scored(_finite(logits), time.perf_counter() - start)
+        given = self._spread(score, candidates.size, self.chunking.microbatch, FEWEST_A_THREAD)
+        return Scored(_finite(logits), time.perf_counter() - start - given)
 
     def score_each(self, history: HistoryArrays, candidates: CandidateArrays, cancelled: Cancelled = _never) -> Scored:
         """Requests with one candidate each, the history repeated (expanded, not copied)."""
@@ -143,13 +147,13 @@ class TorchScriptRanker:
                 )
                 logits[part] = scored[:, 0].numpy()
 
-        self._spread(score, candidates.size, self.chunking.non_amortized, 1)
-        return Scored(_finite(logits), time.perf_counter() - start)
+        given = self._spread(score, candidates.size, self.chunking.non_amortized, 1)
+        return Scored(_finite(logits), time.perf_counter() - start - given)
 
-    def _spread(self, score: Callable[[slice], None], count: int, most: int, fewest: int) -> None:
-        """Score in passes, shared with threads that are idle."""
+    def _spread(self, score: Callable[[slice], None], count: int, most: int, fewest: int) -> float:
+        """Score in passes, shared with threads that are idle. Returns the seconds that were given to other requests."""
         threads = min(self.chunking.threads, self._pool.idle + 1)
-        self._pool.spread(score, passes(count, most, fewest, threads), threads)
+        return self._pool.spread(score, passes(count, most, fewest, threads), threads)
 
     def _explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> NDArray[np.float32]:
         with _failing_typed():

@@ -42,7 +42,7 @@ class SpareThreads:
         """Somebody waits for `submit`'s work after all."""
         self._pool.hurry(future)
 
-    def submit_stoppable(self, function: Callable[..., R], *args: Any) -> asyncio.Future[R]:
+    def submit_stoppable(self, function: Callable[..., R], *args: Any, long: bool = False) -> asyncio.Future[R]:  # noqa: ARG002
         """For work that takes a function as its last argument and asks it, now and then: cancelled?"""
         dropped = threading.Event()
         needed = False
@@ -65,7 +65,7 @@ class SpareThreads:
         return future
 
     def submit_two(
-        self, first: Callable[[], R], second: Callable[[R, Cancelled], S]
+        self, first: Callable[[], R], second: Callable[[R, Cancelled], S], long: bool = False
     ) -> tuple[asyncio.Future[R], asyncio.Future[S]]:
         """As the pool's, but for that the first result comes with the second."""
 
@@ -73,12 +73,13 @@ class SpareThreads:
             result = first()
             return result, second(result, stop)
 
-        together = self.submit_stoppable(both)
+        together = self.submit_stoppable(both, long=long)
         return _part(together, 0), _part(together, 1)
 
-    def spread(self, work: Callable[[S], None], parts: Sequence[S], most: int) -> None:  # noqa: ARG002 - the pool's
+    def spread(self, work: Callable[[S], None], parts: Sequence[S], most: int) -> float:  # noqa: ARG002 - the pool's
         for part in parts:
             work(part)
+        return 0.0
 
 
 Threads = ThreadPool | SpareThreads

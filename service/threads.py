@@ -2,7 +2,8 @@
 
 Three kinds of work share the threads, each only where it takes nothing from the one before:
 
-    urgent       what somebody waits for; in order of arrival
+    urgent       what somebody waits for, in order of arrival; between two parts of long work each short piece waiting
+                 has a turn, so that a huge request delays small ones by a part and no more
     help         parts of urgent work under way, for threads that would be idle; given back as soon as urgent work waits
     background   what nobody waits for yet; begins only where it leaves another thread idle (spare_threads.py)
 
@@ -13,7 +14,6 @@ not know what the work is.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections import OrderedDict, deque
@@ -22,13 +22,21 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from service.settling import awaited, finish, settle
+from service.shared_work import SharedWork
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 Cancelled = Callable[[], bool]
 _Job = Callable[[], None]
+
+
+class _Urgent(NamedTuple):
+    asked: float
+    run: _Job
 
 
 class ThreadPool:
@@ -48,9 +56,12 @@ class ThreadPool:
         self._waited = waited
         self._size = threads
         self._busy = 0
+        self._turns = threading.local()
+        self._begun: dict[int, float] = {}  # by thread: when what it is at began, of long work the part
         self._closing = False
         self._lock = threading.Lock()  # of `_busy` and of choosing what to do next
-        self._urgent: deque[_Job] = deque()
+        self._short: deque[_Urgent] = deque()
+        self._long: deque[_Urgent] = deque()
         self._help: deque[_Job] = deque()
         self._background: OrderedDict[asyncio.Future[Any], _Job] = OrderedDict()
         self._wake: SimpleQueue[None] = SimpleQueue()  # one entry for each time that a thread should look
@@ -69,7 +80,7 @@ class ThreadPool:
     @property
     def idle(self) -> int:
         """Threads with nothing to do; none while something urgent waits."""
-        return 0 if self._urgent else self._size - self._busy
+        return 0 if self.waiting else self._size - self._busy
 
     @property
     def busy(self) -> int:
@@ -79,27 +90,35 @@ class ThreadPool:
     @property
     def waiting(self) -> int:
         """Pieces of urgent work that no thread has begun."""
-        return len(self._urgent)
+        return len(self._short) + len(self._long)
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a thread has been at one piece of urgent work, or one part of it; the longest of all threads."""
+        return max((time.perf_counter() - begun for begun in list(self._begun.values())), default=0.0)
 
     @property
     def contended(self) -> bool:
         """Urgent work waits and no thread is free, or the pool is closing: what can stop should."""
-        return self._closing or (bool(self._urgent) and self._busy >= self._size)
+        return self._closing or (self.waiting > 0 and self._busy >= self._size)
 
     def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """Run on a free thread. Cancelling the future drops work that no thread has begun."""
-        future, job = _awaited(lambda: function(*args, **kwargs))
-        self._add(self._urgent, job)
+        future, job = awaited(lambda: function(*args, **kwargs))
+        self._add(job)
         return future
 
-    def submit_stoppable(self, function: Callable[..., R], *args: Any) -> asyncio.Future[R]:
-        """The same for work that takes a function as its last argument and asks it, now and then: cancelled?"""
-        future, job = _awaited(lambda: function(*args, future.cancelled))
-        self._add(self._urgent, job)
+    def submit_stoppable(self, function: Callable[..., R], *args: Any, long: bool = False) -> asyncio.Future[R]:
+        """The same for work that takes a function as its last argument and asks it, now and then: cancelled?
+
+        long: it has several parts, between which it calls `spread`'s turns; only such work may take long
+        """
+        future, job = awaited(lambda: function(*args, future.cancelled))
+        self._add(job, long)
         return future
 
     def submit_two(
-        self, first: Callable[[], R], second: Callable[[R, Cancelled], S]
+        self, first: Callable[[], R], second: Callable[[R, Cancelled], S], long: bool = False
     ) -> tuple[asyncio.Future[R], asyncio.Future[S]]:
         """Run `second(first(), cancelled)` in one trip to a thread; each result is awaited on its own.
 
@@ -116,20 +135,20 @@ class ThreadPool:
             try:
                 result = first()
             except Exception as error:
-                _settle(loop, firsts, firsts.set_exception, error)
+                settle(loop, firsts, firsts.set_exception, error)
                 return
-            _settle(loop, firsts, firsts.set_result, result)
+            settle(loop, firsts, firsts.set_result, result)
             if not seconds.cancelled():
-                _finish(loop, seconds, lambda: second(result, seconds.cancelled))
+                finish(loop, seconds, lambda: second(result, seconds.cancelled))
 
-        self._add(self._urgent, both)
+        self._add(both, long)
         return firsts, seconds
 
     def submit_background(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """Run when a thread can be spared. Cancelling the future drops work that no thread has begun."""
         if self._closing:
             raise RuntimeError("the pool is closed")
-        future, job = _awaited(lambda: function(*args, **kwargs))
+        future, job = awaited(lambda: function(*args, **kwargs))
         self._background[future] = partial(copy_context().run, job)
         future.add_done_callback(self._take)
         self._wake.put(None)
@@ -138,18 +157,32 @@ class ThreadPool:
     def hurry(self, future: asyncio.Future[Any]) -> None:
         """Somebody waits for this background work after all: it is urgent from now on, unless a thread has begun it."""
         if job := self._take(future):
-            self._add(self._urgent, job)
+            self._add(job)
 
-    def spread(self, work: Callable[[S], None], parts: Sequence[S], most: int) -> None:
+    def spread(self, work: Callable[[S], None], parts: Sequence[S], most: int) -> float:
         """Run `work` on each part, here and on at most `most` − 1 idle threads; for use on a thread of this pool.
 
-        Returns when all parts are done. Other threads leave after a part when urgent work waits; the rest is done here.
-        Raises what a part raised; parts that nobody has begun are dropped then.
+        Returns when all parts are done: how many seconds of that other work was given turns here. Other threads leave
+        after a part when urgent work waits; the rest is done here. Raises what a part raised; parts that nobody has
+        begun are dropped then.
         """
-        task = _Shared(work, parts)
+
+        def begin(part: S) -> None:
+            self._begun[threading.get_ident()] = time.perf_counter()
+            work(part)
+
+        task = SharedWork(begin, parts)
         for _ in range(min(most, self.idle + 1, len(parts)) - 1):
-            self._add(self._help, lambda: task.help(until=lambda: bool(self._urgent)))
-        task.finish()
+            self._help.append(partial(copy_context().run, lambda: task.help(until=lambda: self.waiting > 0)))
+            self._wake.put(None)
+        given = 0.0
+
+        def between() -> None:
+            nonlocal given
+            given += self._give_turns()
+
+        task.finish(between)
+        return given
 
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run on a free thread and block until it is done: for loading, never on the event loop."""
@@ -178,7 +211,7 @@ class ThreadPool:
             except BaseException as error:
                 started.set_exception(error)
 
-        self._add(self._urgent, job)
+        self._add(job)
         return started
 
     def _take(self, future: asyncio.Future[Any]) -> _Job | None:
@@ -186,18 +219,35 @@ class ThreadPool:
         with self._lock:
             return self._background.pop(future, None)
 
-    def _add(self, queue: deque[_Job], job: _Job) -> None:
+    def _add(self, job: _Job, long: bool = False) -> None:
         if self._closing:
             raise RuntimeError("the pool is closed")
         asked, run = time.perf_counter(), copy_context().run
 
         def begin() -> None:
-            if queue is self._urgent:
-                self._waited(time.perf_counter() - asked)
+            self._begun[threading.get_ident()] = now = time.perf_counter()
+            self._waited(now - asked)
             run(job)
 
-        queue.append(begin)
+        (self._long if long else self._short).append(_Urgent(asked, begin))
         self._wake.put(None)
+
+    def _give_turns(self) -> float:
+        """On a thread whose work is long and between two parts: do each short piece that waits now. In seconds."""
+        if not self._short or self._turns.given or self._closing:
+            return 0.0
+        start = time.perf_counter()
+        self._turns.given = True  # what is given a turn gives none: turns do not pile up
+        try:
+            for _ in range(len(self._short)):
+                with self._lock:
+                    piece = self._short.popleft() if self._short else None
+                if piece is None:  # other threads had the rest
+                    break
+                piece.run()
+        finally:
+            self._turns.given = False
+        return time.perf_counter() - start
 
     def _live(self, prepare: Callable[[], None], prepared: SimpleQueue[BaseException | None]) -> None:
         try:
@@ -206,6 +256,7 @@ class ThreadPool:
             prepared.put(error)
             return
         prepared.put(None)
+        self._turns.given = False
         while not self._closing:
             job = self._next()
             if job is None:
@@ -214,87 +265,19 @@ class ThreadPool:
             try:
                 job()
             finally:
+                self._begun.pop(threading.get_ident(), None)
                 with self._lock:
                     self._busy -= 1
 
     def _next(self) -> _Job | None:
         with self._lock:
-            if waiting := self._urgent or self._help:
+            if self._short or self._long:
                 self._busy += 1
-                return waiting.popleft()
+                return min((q for q in (self._short, self._long) if q), key=lambda queue: queue[0].asked).popleft().run
+            if self._help:
+                self._busy += 1
+                return self._help.popleft()
             if self._background and (self._busy + 2 <= self._size or self._size == 1):
                 self._busy += 1
                 return self._background.popitem(last=False)[1]
         return None
-
-
-class _Shared:
-    """One piece of work on several threads."""
-
-    def __init__(self, work: Callable[[S], None], parts: Sequence[S]) -> None:
-        self._work: Callable[[Any], None] = work
-        self._waiting: deque[Any] = deque(parts)
-        self._error: BaseException | None = None
-        self._lock = threading.Lock()  # of the two below
-        self._helpers = 0
-        self._closed = False
-        self._left = threading.Event()
-
-    def help(self, until: Callable[[], bool]) -> None:
-        """Do parts until none waits, or `until` says so; nothing, once the owner is through."""
-        with self._lock:
-            if self._closed:
-                return
-            self._helpers += 1
-        self._drain(until)
-        with self._lock:
-            self._helpers -= 1
-            if self._closed and not self._helpers:
-                self._left.set()
-
-    def finish(self) -> None:
-        """The owner's side: do what waits, take no more helpers, wait for those at work, raise what a part raised."""
-        self._drain(lambda: False)
-        with self._lock:
-            self._closed = True
-            busy = self._helpers > 0
-        if busy:
-            self._left.wait()
-        if self._error is not None:
-            raise self._error
-
-    def _drain(self, until: Callable[[], bool]) -> None:
-        try:
-            while not until():
-                try:
-                    part = self._waiting.popleft()
-                except IndexError:
-                    return
-                self._work(part)
-        except BaseException as error:
-            self._error = error
-            self._waiting.clear()
-
-
-def _awaited(function: Callable[[], R]) -> tuple[asyncio.Future[R], _Job]:
-    """A job that settles a future of the running loop's, and does nothing once that is cancelled."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[R] = loop.create_future()
-    return future, lambda: None if future.cancelled() else _finish(loop, future, function)
-
-
-def _finish(loop: asyncio.AbstractEventLoop, future: asyncio.Future[R], function: Callable[[], R]) -> None:
-    try:
-        result = function()
-    except Exception as error:
-        _settle(loop, future, future.set_exception, error)
-    else:
-        _settle(loop, future, future.set_result, result)
-
-
-def _settle(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], settle: Callable[[R], None], outcome: R
-) -> None:
-    """Settle a future of the loop's from this thread, unless it was cancelled or the loop is gone."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(lambda: None if future.done() else settle(outcome))

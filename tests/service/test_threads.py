@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -147,112 +146,6 @@ async def test_a_thread_that_cannot_be_prepared_fails_the_pool() -> None:
 
     with pytest.raises(ValueError, match="no"):
         ThreadPool(2, "test", fail)
-
-
-async def test_parts_are_spread_over_idle_threads() -> None:
-    """Three parts that wait for each other can only end on three threads; all of them are done on return."""
-    pool = ThreadPool(3, "test", lambda: None)
-    together, done = threading.Barrier(3), []
-
-    def part(number: int) -> None:
-        together.wait(timeout=30)
-        done.append(number)
-
-    await pool.submit(pool.spread, part, range(3), 3)
-
-    assert sorted(done) == [0, 1, 2]
-    pool.close()
-
-
-async def test_parts_stay_on_one_thread_when_no_more_are_wanted_or_idle() -> None:
-    """At most as many threads as asked for, and none that has something else to do."""
-    pool = ThreadPool(2, "test", lambda: None)
-    seen: list[int] = []
-
-    def part(_: int) -> None:
-        seen.append(threading.get_ident())
-
-    await pool.submit(pool.spread, part, range(8), 1)
-    assert len(set(seen)) == 1
-
-    seen.clear()
-    hold = threading.Event()
-    busy = pool.submit(hold.wait)
-    await pool.submit(pool.spread, part, range(8), 2)
-    assert len(seen) == 8
-    assert len(set(seen)) == 1
-    hold.set()
-    await busy
-    pool.close()
-
-
-async def test_a_helper_leaves_when_urgent_work_waits() -> None:
-    """The work that came in between runs before the parts are through, and every part is still done once."""
-    pool = ThreadPool(2, "test", lambda: None)
-    begun, go, order = threading.Barrier(3), threading.Event(), []
-
-    def part(number: int) -> None:
-        if number < 2:
-            begun.wait(timeout=30)
-            go.wait(timeout=30)
-        else:
-            time.sleep(0.002)
-        order.append(number)
-
-    spread = pool.submit(pool.spread, part, range(20), 2)
-    await asyncio.to_thread(begun.wait, 30)
-    urgent = pool.submit(order.append, "urgent")
-    go.set()
-    await asyncio.gather(spread, urgent)
-
-    assert sorted(map(str, order)) == sorted([*map(str, range(20)), "urgent"])
-    assert order.index("urgent") < 6
-    pool.close()
-
-
-async def test_a_part_that_raises_ends_the_work_and_leaves_the_threads_whole() -> None:
-    """On this thread or on a helper; what nobody has begun is dropped."""
-    pool = ThreadPool(3, "test", lambda: None)
-
-    for bad in range(3):
-        together, done = threading.Barrier(3), []
-
-        def part(number: int, bad: int = bad, together: threading.Barrier = together, done: list[int] = done) -> None:
-            if number < 3:
-                together.wait(timeout=30)
-            if number == bad:
-                raise ValueError("no")
-            done.append(number)
-            time.sleep(0.001)
-
-        with pytest.raises(ValueError, match="no"):
-            await pool.submit(pool.spread, part, range(1000), 3)
-        assert len(done) < 999
-        while pool.idle < 3:  # noqa: ASYNC110 - a helper is back at the queue a moment after its last part
-            await asyncio.sleep(0.001)
-
-    assert await asyncio.gather(*(pool.submit(int) for _ in range(6))) == [0] * 6
-    pool.close()
-
-
-async def test_background_work_begins_after_all_that_is_urgent_unless_it_is_hurried(pool: ThreadPool) -> None:
-    """Hurried, it takes its turn among the urgent; what has begun, is done or was cancelled is not hurried."""
-    busy, order = threading.Event(), []
-    first = pool.submit(busy.wait)
-    slow, quick, dropped = (pool.submit_background(order.append, name) for name in ("slow", "quick", "dropped"))
-    before = pool.submit(order.append, "before")
-    pool.hurry(quick)
-    pool.hurry(quick)
-    after = pool.submit(order.append, "after")
-    dropped.cancel()
-    await asyncio.sleep(0)
-    pool.hurry(dropped)
-    busy.set()
-    await asyncio.gather(first, slow, quick, before, after)
-    pool.hurry(slow)
-
-    assert order == ["before", "quick", "after", "slow"]
-    assert pool.waiting == 0
 
 
 async def test_a_closed_pool_takes_no_work_and_drops_what_waits() -> None:
