@@ -32,7 +32,7 @@ from service.loop_lag import sampling_loop_lag
 from service.metrics import Metrics
 from service.models import LoadedModel, ModelRepository
 from service.observation import Observers
-from service.offline import StartFailed, history_stores
+from service.offline import StartFailed, history_stores, verify_stores
 from service.prefetch import Prefetching
 from service.ranking import RankingService
 from service.runtime import InferencePool
@@ -92,6 +92,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     stores = history_stores(settings, url, [model.manifest for model in serving])
     for store in stores.values():
         stack.push_async_callback(store.close)
+    await verify_stores(stores.values())
     logs = event_logs([(model.manifest, model.items) for model in serving], stores)
 
     encoded = EncodedHistoryCache(settings.encoded_cache_bytes, metrics.cache_event)

@@ -2,7 +2,8 @@
 
     RankonceError
     ├── InvalidRequest        422  what the caller sent cannot be ranked; `field` names the part
-    │   └── InvalidJson       422  the body is not JSON at all (or not UTF-8, or nested too deeply)
+    │   ├── InvalidJson       422  the body is not JSON at all (or not UTF-8, or nested too deeply)
+    │   └── IdempotencyConflict 422 the Idempotency-Key came with other events before
     ├── BodyTooLarge          413  the body is longer than the limit
     ├── UnsupportedMediaType  415  the body is not application/json
     ├── Unauthorized          401  keys are asked for, and none that is known was sent
@@ -13,6 +14,7 @@
     ├── DeadlineExceeded      504  the answer would have come too late
     ├── Unavailable           503  something the request needs is not there now
     │   ├── StoreUnavailable  503  the history store did not answer in time, or refused
+    │   │   └── NotReplicated 503  too few replicas had a write in time: it may be kept or not
     │   ├── HistoryDamaged    503  a member's log holds foreign, truncated or misaligned bytes
     │   └── ModelUnavailable  503  no ranker is loaded for the surface
     └── InferenceFailed       500  the ranker raised, or gave a score that is not finite
@@ -48,6 +50,13 @@ class InvalidJson(InvalidRequest):
 
     def __init__(self, detail: str) -> None:
         super().__init__("body", detail)
+
+
+class IdempotencyConflict(InvalidRequest):
+    code = "idempotency_conflict"
+
+    def __init__(self) -> None:
+        super().__init__("Idempotency-Key", "came with other events within the last 24 hours: give each batch its own")
 
 
 class BodyTooLarge(RankonceError):
@@ -94,6 +103,10 @@ class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 
 
+class NotReplicated(StoreUnavailable):
+    code = "not_replicated"
+
+
 class HistoryDamaged(Unavailable):
     code = "history_damaged"
 
@@ -109,6 +122,7 @@ class InferenceFailed(RankonceError):
 STATUS: dict[type[RankonceError], int] = {
     InvalidRequest: 422,
     InvalidJson: 422,
+    IdempotencyConflict: 422,
     BodyTooLarge: 413,
     UnsupportedMediaType: 415,
     Unauthorized: 401,
@@ -119,6 +133,7 @@ STATUS: dict[type[RankonceError], int] = {
     DeadlineExceeded: 504,
     Unavailable: 503,
     StoreUnavailable: 503,
+    NotReplicated: 503,
     HistoryDamaged: 503,
     ModelUnavailable: 503,
     InferenceFailed: 500,

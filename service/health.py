@@ -20,6 +20,7 @@ class Readiness:
 
     def __init__(self) -> None:
         self.phase: Phase = "starting"
+        self._stores_answered = False
 
     @property
     def serving(self) -> bool:
@@ -29,15 +30,23 @@ class Readiness:
         """Take no more requests than those that come anyway."""
         self.phase = "draining"
 
-    async def report(self, models: Mapping[Surface, LoadedModel], stores: Mapping[str, HistoryStore]) -> Health:
-        """`checks` holds one line a part. A surface without a model is told, and is no reason to send nothing here."""
+    async def report(
+        self, models: Mapping[Surface, LoadedModel], stores: Mapping[str, HistoryStore], stores_needed: bool = True
+    ) -> Health:
+        """`checks` holds one line a part. A surface without a model is told, and is no reason to send nothing here.
+
+        Nor is a store that fails, unless `stores_needed`: taking every instance out of service is worse than ranking
+        without histories. But until the stores have answered once, they are more likely set up wrong than down.
+        """
         checks: dict[str, str] = {"phase": self.phase}
         for surface in get_args(Surface):
             model = models.get(surface)
             checks[f"model:{surface}"] = f"version {model.manifest.version}" if model else "none"
         answers = await asyncio.gather(*map(_ping, stores.values()))
         checks |= {f"store:{version}": answer for version, answer in zip(stores, answers, strict=True)}
-        ready = self.serving and bool(models) and all(answer == "ok" for answer in answers)
+        answered = all(answer == "ok" for answer in answers)
+        self._stores_answered |= answered
+        ready = self.serving and bool(models) and (answered or (self._stores_answered and not stores_needed))
         return Health("ok" if ready else "unavailable", checks)
 
 

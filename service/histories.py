@@ -24,6 +24,7 @@ from service.codec import (
     record_dtype,
     unpack_header,
 )
+from service.errors import IdempotencyConflict
 
 IDEMPOTENCY_SECONDS = 24 * 3600
 
@@ -44,10 +45,13 @@ class Appended(NamedTuple):
 
 
 class Connections(NamedTuple):
-    """in_use: connections that a call holds now; limit: how many there may be. Zeros where there is no other side."""
+    """in_use: connections that a call holds now; limit: how many there may be. Zeros where there is no other side.
+
+    cut_off: the store has stopped answering, and calls are kept from it but for one now and then."""
 
     in_use: int
     limit: int
+    cut_off: bool = False
 
 
 class HistoryStore(Protocol):
@@ -61,7 +65,11 @@ class HistoryStore(Protocol):
         ...
 
     async def append(self, member_id: str, records: bytes, idempotency_key: str | None) -> Appended:
-        """Add whole records, atomically. A key seen within 24 h gives the stored reply and appends nothing."""
+        """Add whole records, atomically. A key seen within 24 h gives the stored reply and appends nothing.
+
+        Raises IdempotencyConflict where the key came with other records. After StoreUnavailable the records may be
+        kept or not; sent again with their key they are kept once.
+        """
         ...
 
     async def replace(self, member_id: str, records: bytes) -> int:
@@ -82,6 +90,10 @@ class HistoryStore(Protocol):
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless the store answers."""
+        ...
+
+    async def verify(self) -> None:
+        """Raise ValueError, with what to do, if it is set up so that it may forget what it was given."""
         ...
 
     async def close(self) -> None: ...
@@ -105,7 +117,7 @@ class InMemoryHistoryStore:
         self._ttl_seconds = ttl_seconds
         self._clock = clock
         self._expires: dict[str, float] = {}
-        self._seen: dict[tuple[str, str], tuple[float, Appended]] = {}
+        self._seen: dict[tuple[str, str], tuple[float, bytes, Appended]] = {}
 
     async def get(self, member_id: str, window: Window, known: HistoryVersion | None = None) -> MemberHistory | None:
         log = await self.log(member_id)
@@ -119,13 +131,15 @@ class InMemoryHistoryStore:
         log = self._live(member_id)
         header = unpack_header(log, self._embedding_dim) if log else None
         if idempotency_key is not None:
-            expires, reply = self._seen.get((member_id, idempotency_key), (0.0, None))
+            expires, before, reply = self._seen.get((member_id, idempotency_key), (0.0, b"", None))
             if reply is not None and self._clock() < expires:
+                if before != records:
+                    raise IdempotencyConflict()
                 return reply._replace(replayed=True)
         total = self._write(member_id, log, header.incarnation if header else draw_incarnation(), records)
         reply = Appended(appended, total, replayed=False)
         if idempotency_key is not None:
-            self._seen[member_id, idempotency_key] = (self._clock() + IDEMPOTENCY_SECONDS, reply)
+            self._seen[member_id, idempotency_key] = (self._clock() + IDEMPOTENCY_SECONDS, records, reply)
         return reply
 
     async def replace(self, member_id: str, records: bytes) -> int:
@@ -150,6 +164,9 @@ class InMemoryHistoryStore:
         return [member_id for member_id in list(self.logs) if self._live(member_id)][:limit]
 
     async def ping(self) -> None:
+        return
+
+    async def verify(self) -> None:
         return
 
     async def close(self) -> None:

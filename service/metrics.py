@@ -165,6 +165,11 @@ class Metrics:
         self._redis_limit = Gauge(
             "ranker_redis_connections_limit", "Redis connections that there may be at most", registry=registry
         )
+        self._store_cut_off = Gauge(
+            "ranker_store_cut_off",
+            "1 while the circuit breaker keeps calls from a history store that has stopped answering",
+            registry=registry,
+        )
         http = Counter(
             "ranker_http_requests",
             "HTTP requests by route and status; 499 = the caller went away first",
@@ -243,6 +248,7 @@ class Metrics:
     def watch_stores(self, stores: Collection[HistoryStore]) -> None:
         self._redis_in_use.set_function(lambda: sum(store.connections().in_use for store in stores))
         self._redis_limit.set_function(lambda: sum(store.connections().limit for store in stores))
+        self._store_cut_off.set_function(lambda: float(any(store.connections().cut_off for store in stores)))
 
     def watch_readiness(self, ready: Callable[[], bool]) -> None:
         self._ready.set_function(lambda: float(ready()))

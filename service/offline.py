@@ -5,12 +5,13 @@ It does not know torch or HTTP: bundles are read, not run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from model.bundle import BundleError, Manifest, read_items, read_manifest, verify, versions
-from service.errors import Unavailable
+from service.errors import StoreUnavailable, Unavailable
 from service.events import event_logs
 from service.histories import HistoryStore
 from service.items import Items
@@ -18,6 +19,8 @@ from service.loading import LoadReport, load_histories
 from service.models import SURFACES
 from service.redis_histories import RedisHistoryStore
 from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class StartFailed(Exception):
@@ -35,6 +38,7 @@ async def load_offline(file: Path, settings: Settings, url: str) -> LoadReport:
             stores = history_stores(settings, url, [manifest for manifest, _ in used])
             for store in stores.values():
                 stack.push_async_callback(store.close)
+            await verify_stores(stores.values())
             return await load_histories(file, event_logs(used, stores))
     except (BundleError, Unavailable, ValueError) as error:
         raise StartFailed(f"cannot load histories: {error}") from error
@@ -58,8 +62,19 @@ def history_stores(settings: Settings, url: str, manifests: Iterable[Manifest]) 
             max(manifest.max_history for manifest in bundles),
             settings.store_timeout_ms,
             settings.history_ttl_seconds,
+            settings.wait_replicas,
         )
     return stores
+
+
+async def verify_stores(stores: Iterable[HistoryStore]) -> None:
+    """Raise ValueError if one may forget what it was given. One that cannot be asked is warned of: a service that
+    starts while Redis is away is still of use."""
+    for store in stores:
+        try:
+            await store.verify()
+        except StoreUnavailable as error:
+            log.warning("whether Redis evicts histories is not known: %s", error.detail)
 
 
 def _read(root: Path, surface: str) -> tuple[Manifest, Items] | None:

@@ -104,7 +104,8 @@ _SHADOW = {
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "A batch repeated under its key within 24 hours is stored once and gets the first answer again.",
+    "description": "A batch repeated under its key within 24 hours is stored once and gets the first answer again. "
+    "A key that comes with other events is refused with the code `idempotency_conflict`.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 _MEMBER_ID = {
@@ -188,7 +189,10 @@ def _paths(vocabulary: Vocabulary) -> dict[str, Any]:
                 "operationId": "appendEvents",
                 "tags": ["members"],
                 "summary": "Append actions to a member's history",
-                "description": "A ranking that starts after the answer sees them.",
+                "description": (
+                    "A ranking that starts after the answer sees them. After a 503, or no answer at all, they may be "
+                    "stored or not: send them again, with the same Idempotency-Key, and they are stored once."
+                ),
                 "parameters": [_IDEMPOTENCY_KEY, _REQUEST_ID],
                 "requestBody": _body("EventsRequest", events_examples(vocabulary)),
                 "responses": {

@@ -22,6 +22,7 @@ TYPE_PREFIX = "urn:rankonce:problem:"
 TITLES = {
     "invalid_request": "The request is invalid",
     "invalid_json": "The body is not valid JSON",
+    "idempotency_conflict": "The Idempotency-Key belongs to other events",
     "body_too_large": "The body is too large",
     "unsupported_media_type": "The media type is not supported",
     "unauthorized": "An API key is needed",
@@ -36,6 +37,7 @@ TITLES = {
     "deadline_exceeded": "The deadline passed",
     "unavailable": "The service is unavailable",
     "store_unavailable": "The history store is unavailable",
+    "not_replicated": "The write may be lost",
     "history_damaged": "The member's history is damaged",
     "model_unavailable": "The model is unavailable",
     "inference_failed": "The inference failed",

@@ -1,23 +1,14 @@
 """RedisHistoryStore: members' logs in Redis, behind the two scripts of `lua/`, one round trip a call.
 
-The only file that knows redis-py. `connect` is the seam for Sentinel and Cluster: whatever it returns needs
-`execute_command` and `aclose`, and all keys of one member share a hash tag. It does not know what a record means.
+All keys of one member share a hash tag, for Redis Cluster. It does not know redis-py, what a call may take and how it
+fails (redis_calls.py), or what a record means.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import re
-from collections.abc import Awaitable, Callable
-from importlib.resources import files
-from typing import Any, Protocol
-
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeout
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from service.codec import (
     HistoryVersion,
@@ -28,51 +19,14 @@ from service.codec import (
     draw_incarnation,
     pack_prefix,
 )
-from service.errors import StoreUnavailable
+from service.errors import IdempotencyConflict, RankonceError, StoreUnavailable
 from service.histories import IDEMPOTENCY_SECONDS, Appended, Connections, Window
+from service.redis_calls import RedisCalls, RedisClient, Script, ScriptError, connect_url
 
-MAX_CONNECTIONS = 32
 WHOLE_LOG = Window(0, 1)
 _UNCHANGED = 1
-_DAMAGED = "DAMAGED "
 _GLOB = re.compile(rb"[*?\[\]\\]")
 _SCANNED, _MOST_SCANS = 200, 20  # keys a round trip, and how many of these: a large Redis is not read to its end
-
-
-class RedisClient(Protocol):
-    """What is used of redis.asyncio's Redis, Sentinel-made Redis or RedisCluster."""
-
-    async def execute_command(self, *args: Any) -> Any: ...
-
-    async def aclose(self) -> None: ...
-
-
-def connect_url(url: str, timeout_seconds: float) -> RedisClient:
-    """A client of one server (redis://, rediss:// or unix://). It connects on first use.
-
-    redis-py retries by default, for seconds; here a call fails within its timeout and the caller decides.
-    """
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=None,  # for a free connection: the budget of the whole call bounds it
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=False,
-            protocol=2,
-        )
-    except ValueError:
-        raise ValueError("the Redis URL cannot be understood") from None  # its text holds the password
-    client: RedisClient = Redis.from_pool(pool)
-    return client
-
-
-class _Script:
-    def __init__(self, name: str) -> None:
-        self.text = files("service").joinpath("lua", name).read_text()
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisHistoryStore:
@@ -87,40 +41,40 @@ class RedisHistoryStore:
         max_history: int,
         timeout_ms: float,
         ttl_seconds: float | None = None,
+        wait_replicas: int = 0,
         *,
         connect: Callable[[str, float], RedisClient] = connect_url,
     ) -> None:
         self._key_prefix = f"{namespace}:{embedding_version}:"
         self._embedding_dim = embedding_dim
         self._max_history = max_history
-        self._timeout_seconds = timeout_ms / 1e3
         self._ttl_ms = round((ttl_seconds or 0) * 1e3)
         self._prefix = pack_prefix(embedding_dim)
-        self._read, self._append = _Script("read.lua"), _Script("append.lua")
-        self._client = connect(url, self._timeout_seconds)
+        self._read, self._append = Script("read.lua"), Script("append.lua")
+        self._calls = RedisCalls(url, timeout_ms, wait_replicas, connect)
 
     async def get(self, member_id: str, window: Window, known: HistoryVersion | None = None) -> MemberHistory | None:
         incarnation, total = (known.incarnation.to_bytes(8, "little"), known.total) if known else (b"", 0)
-        key = self.key(member_id)
-        reply = await self._run(self._read, [key], self._prefix, *window, incarnation, total, self._ttl_ms)
-        if reply is None:
-            return None if known == HistoryVersion(0, 0) else MemberHistory.empty(self._embedding_dim)
-        if reply == _UNCHANGED:
-            return None
-        incarnation, total, data = reply
-        records = decode_records(data, self._embedding_dim)
-        return MemberHistory(int.from_bytes(incarnation, "little"), total, total - len(records), records)
+        asked = (self._prefix, *window, incarnation, total, self._ttl_ms)
+        reply = await self._run(self._read, [self.key(member_id)], *asked, writes=False)
+        match reply:
+            case None:
+                return None if known == HistoryVersion(0, 0) else MemberHistory.empty(self._embedding_dim)
+            case int() if reply == _UNCHANGED and known:
+                return None
+            case [bytes(incarnation), int(total), bytes(data)]:
+                records = decode_records(data, self._embedding_dim)
+                return MemberHistory(int.from_bytes(incarnation, "little"), total, total - len(records), records)
+        raise await self._nonsense()
 
     async def append(self, member_id: str, records: bytes, idempotency_key: str | None) -> Appended:
         keys = [self.key(member_id)]
         if idempotency_key is not None:
             keys.append(keys[0] + b":idempotency:" + _bytes(idempotency_key))
-        appended, total, replayed = await self._write("append", keys, records)
-        return Appended(appended, total, bool(replayed))
+        return await self._write("append", keys, records)
 
     async def replace(self, member_id: str, records: bytes) -> int:
-        _, total, _ = await self._write("replace", [self.key(member_id)], records)
-        return total
+        return (await self._write("replace", [self.key(member_id)], records)).total
 
     async def log(self, member_id: str) -> MemberHistory:
         history = await self.get(member_id, WHOLE_LOG)
@@ -128,31 +82,36 @@ class RedisHistoryStore:
         return history
 
     async def erase(self, member_id: str) -> bool:
-        return bool(await self._call(self._client.execute_command("DEL", self.key(member_id))))
+        return bool(await self._calls.command("DEL", self.key(member_id), writes=True))
 
     async def members(self, limit: int) -> list[str]:
         start, cursor = _bytes(self._key_prefix + "{"), b"0"
         found: set[str] = set()
         for _ in range(_MOST_SCANS):
             pattern = _GLOB.sub(rb"\\\g<0>", start) + b"*}"
-            scan = self._client.execute_command("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED)
-            cursor, keys = await self._call(scan)
+            cursor, keys = await self._calls.command("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED)
             found.update(filter(None, (_member(key[len(start) : -1]) for key in keys)))
             if len(found) >= limit or int(cursor) == 0:
                 break
         return list(found)[:limit]
 
     async def ping(self) -> None:
-        await self._call(self._client.execute_command("PING"))
+        await self._calls.command("PING")
+
+    async def verify(self) -> None:
+        memory = await self._calls.command("INFO", "memory")  # CONFIG GET is often forbidden
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction" and memory.get("maxmemory") != 0:
+            raise ValueError(
+                f"Redis's maxmemory-policy is {policy}: short of memory it would forget histories without a word. "
+                "Set it to noeviction"
+            )
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._calls.close()
 
     def connections(self) -> Connections:
-        pool = getattr(self._client, "connection_pool", None)  # Sentinel's client has one, a Cluster's one a node
-        if pool is None:
-            return Connections(0, 0)
-        return Connections(len(pool._in_use_connections), pool.max_connections)  # no public way to the first
+        return self._calls.connections()
 
     def key(self, member_id: str) -> bytes:
         """The member's log. `{member}` is the hash tag; a brace of the member's own is escaped, so that the tag ends
@@ -160,44 +119,32 @@ class RedisHistoryStore:
         member_id = member_id.replace("%", "%25").replace("}", "%7D")
         return _bytes(f"{self._key_prefix}{{{member_id}}}")
 
-    async def _write(self, mode: str, keys: list[bytes], records: bytes) -> tuple[int, int, int]:
+    async def _write(self, mode: str, keys: list[bytes], records: bytes) -> Appended:
         count_records(records, self._embedding_dim)
-        appended, total, replayed = await self._run(
-            self._append,
-            keys,
-            mode,
-            self._prefix,
-            draw_incarnation().to_bytes(8, "little"),
-            records,
-            self._max_history,
-            self._ttl_ms,
-            IDEMPOTENCY_SECONDS * 1000,
-        )
-        return appended, total, replayed
+        incarnation, remembered_ms = draw_incarnation().to_bytes(8, "little"), IDEMPOTENCY_SECONDS * 1000
+        words = (mode, self._prefix, incarnation, records, self._max_history, self._ttl_ms, remembered_ms)
+        reply = await self._run(self._append, keys, *words, writes=True)
+        match reply:
+            case [int(appended), int(total), int(replayed)]:
+                return Appended(appended, total, bool(replayed))
+        raise await self._nonsense()
 
-    async def _run(self, script: _Script, keys: list[bytes], *args: bytes | str | int) -> Any:
-        return await self._call(self._evaluate(script, len(keys), *keys, *args))
-
-    async def _evaluate(self, script: _Script, *args: bytes | str | int) -> Any:
+    async def _run(self, script: Script, keys: Sequence[bytes], *args: bytes | str | int, writes: bool) -> Any:
         try:
-            return await self._client.execute_command("EVALSHA", script.sha, *args)
-        except NoScriptError:  # a new or restarted server, or SCRIPT FLUSH: EVAL stores the script again
-            return await self._client.execute_command("EVAL", script.text, *args)
+            return await self._calls.script(script, keys, *args, writes=writes)
+        except ScriptError as error:
+            raise _typed(error) from None
 
-    async def _call(self, command: Awaitable[Any]) -> Any:
-        """Await a command for at most the timeout in all, whatever it is that hangs: a free connection, the connect,
-        the reply. redis-py closes a connection whose reply was not awaited, so no reply reaches another caller."""
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await command
-        except ResponseError as error:
-            if str(error).startswith(_DAMAGED):
-                raise damaged(str(error).removeprefix(_DAMAGED)) from None
-            raise StoreUnavailable("the history store refused the command") from error
-        except (TimeoutError, RedisTimeout) as error:
-            raise StoreUnavailable("the history store did not answer in time") from error
-        except (RedisError, OSError, RuntimeError) as error:  # the last is uvloop's, for a connection that is gone
-            raise StoreUnavailable("the history store cannot be reached") from error
+    async def _nonsense(self) -> StoreUnavailable:
+        """For a reply that the script never gives: it was meant for somebody else."""
+        await self._calls.drop_idle_connections()
+        return StoreUnavailable("the history store answered something else")
+
+
+def _typed(error: ScriptError) -> RankonceError:
+    if error.kind == "CONFLICT":
+        return IdempotencyConflict()
+    return damaged(error.words)
 
 
 def _bytes(text: str) -> bytes:

@@ -108,7 +108,8 @@ async def alive() -> Response:
 @router.get("/readyz")
 async def ready(request: Request) -> Response:
     state = _state(request)
-    health = await state["readiness"].report(state["models"].serving, state["stores"])
+    strict = state["settings"].on_history_failure == "unavailable"
+    health = await state["readiness"].report(state["models"].serving, state["stores"], strict)
     return Response(_encode(health), 200 if health.status == "ok" else 503, media_type=JSON)
 
 

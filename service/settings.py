@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     namespace: str = Field("rankonce", pattern=r"^[a-z0-9_-]+$", description="prefix of every Redis key")
     history_ttl_seconds: int | None = Field(None, ge=1, description="a log unused for so long is forgotten")
     store_timeout_ms: float = Field(100.0, gt=0, description="longest that one history lookup may take")
+    wait_replicas: int = Field(
+        0, ge=0, description="Redis replicas that must have an event before it is acknowledged; too few in time: 503"
+    )
     on_history_failure: Literal["degraded", "unavailable"] = Field(
         "degraded", description="store down or log damaged: rank as a cold start, flagged, or answer 503"
     )

@@ -16,8 +16,8 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of nought: closing sends RST
 
 
 class Fault(StrEnum):
-    """passing: none · black_hole: answers vanish · delay: answers come `delay_seconds` late · half_close: the sending
-    side is closed, the receiving one stays open · garbage: random bytes instead of answers · reset: RST."""
+    """passing: none · black_hole: answers vanish · delay: answers come so much later · half_close: the sending side is
+    closed, the receiving one stays open · garbage: random bytes, or given ones, instead of answers · reset: RST."""
 
     passing = "passing"
     black_hole = "black_hole"
@@ -36,8 +36,9 @@ class FaultProxy:
     def __init__(self, target: int) -> None:
         self.target = target
         self.accepted = 0
-        self.delay_seconds = 0.0
         self._fault = Fault.passing
+        self._delay_seconds = 0.0
+        self._garbage: bytes | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._server: asyncio.Server | None = None
         self._random = random.Random(1)
@@ -68,12 +69,12 @@ class FaultProxy:
     def connections(self) -> int:
         return len(self._open)
 
-    def set(self, fault: Fault, delay_seconds: float = 0.0) -> None:
+    def set(self, fault: Fault, delay_seconds: float = 0.0, answer: bytes | None = None) -> None:
         """From now on, for open connections and new ones. Bytes that a fault took do not come back: a connection that
         lost some is closed when the fault ends."""
         if self._fault is Fault.black_hole:
             self.cut()
-        self._fault, self.delay_seconds = fault, delay_seconds
+        self._fault, self._delay_seconds, self._garbage = fault, delay_seconds, answer
         for client in self._open.values():
             if fault is Fault.half_close and client.can_write_eof():
                 client.write_eof()
@@ -111,10 +112,12 @@ class FaultProxy:
             client.write_eof()
         while chunk := await server.read(_CHUNK):
             if self._fault is Fault.delay:
-                await asyncio.sleep(self.delay_seconds)
+                await asyncio.sleep(self._delay_seconds)
             if self._fault in (Fault.black_hole, Fault.half_close):
                 continue
-            client.write(self._random.randbytes(len(chunk)) if self._fault is Fault.garbage else chunk)
+            if self._fault is Fault.garbage:
+                chunk = self._garbage or self._random.randbytes(len(chunk))
+            client.write(chunk)
             await client.drain()
         raise ConnectionResetError("the server closed")
 

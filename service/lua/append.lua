@@ -7,7 +7,9 @@
 -- ARGV[3] incarnation to give a log that begins here, 8 bytes
 -- ARGV[4] records        ARGV[5] T_max       ARGV[6] log's time to live, ms, 0 = for ever
 -- ARGV[7] for how long the idempotency key is remembered, ms
--- Answers {appended, total, replayed 0|1}, or the error 'DAMAGED <what>' with the log untouched.
+-- Answers {appended, total, replayed 0|1}, or an error with the log untouched: 'DAMAGED <what>', or 'CONFLICT records'
+-- where the idempotency key came with other records. Only the first write can be refused for want of memory or because
+-- this is a replica, so nothing is ever written by halves.
 local HEADER = 24
 local log, seen_key = KEYS[1], KEYS[2]
 local mode, prefix, incarnation, records = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -40,7 +42,8 @@ end
 if seen_key then
   local seen = redis.call('GET', seen_key)
   if seen then
-    local before, total = string.match(seen, '^(%d+) (%d+)$')
+    local before, total, digest = string.match(seen, '^(%d+) (%d+) (%x+)$')
+    if digest ~= redis.sha1hex(records) then return redis.error_reply('CONFLICT records') end
     return {tonumber(before), tonumber(total), 1}
   end
 end
@@ -60,6 +63,6 @@ if appended > 0 then
   if ttl > 0 then redis.call('PEXPIRE', log, ttl) else redis.call('PERSIST', log) end
 end
 if seen_key then
-  redis.call('SET', seen_key, string.format('%.0f %.0f', appended, total), 'PX', ARGV[7])
+  redis.call('SET', seen_key, string.format('%.0f %.0f %s', appended, total, redis.sha1hex(records)), 'PX', ARGV[7])
 end
 return {appended, total, 0}

@@ -26,7 +26,8 @@ if (length - HEADER) % size ~= 0 then return damaged('alignment') end
 local trimmed = struct.unpack('<I8', header, 17)
 if trimmed < 0 or trimmed >= 9007199254740992 then return damaged('trimmed') end
 
-if ttl > 0 then redis.call('PEXPIRE', log, ttl) end
+-- A read must not fail because a replica, or a server whose disk is full, does not write.
+if ttl > 0 then redis.pcall('PEXPIRE', log, ttl) end
 local incarnation = string.sub(header, 9, 16)
 local total = trimmed + (length - HEADER) / size
 if ARGV[4] == incarnation and tonumber(ARGV[5]) == total then return 1 end

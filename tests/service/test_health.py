@@ -62,6 +62,18 @@ async def test_one_dead_store_is_enough(models: dict[Surface, LoadedModel]) -> N
     assert (health.checks["store:e1"], health.checks["store:e2"]) == ("ok", "the history store cannot be reached")
 
 
+async def test_a_store_that_fails_later_is_no_reason_where_histories_can_be_done_without(
+    models: dict[Surface, LoadedModel],
+) -> None:
+    """All instances would be unready at once. One that never answered is: it is more likely set up wrong."""
+    readiness = serving()
+    assert (await readiness.report(models, {"e1": DeadStore(4, 8)}, stores_needed=False)).status == "unavailable"
+    assert (await readiness.report(models, {"e1": InMemoryHistoryStore(4, 8)}, stores_needed=False)).status == "ok"
+    health = await readiness.report(models, {"e1": DeadStore(4, 8)}, stores_needed=False)
+    assert (health.status, health.checks["store:e1"]) == ("ok", "the history store cannot be reached")
+    assert (await readiness.report(models, {"e1": DeadStore(4, 8)}, stores_needed=True)).status == "unavailable"
+
+
 async def test_draining_is_a_phase() -> None:
     """`drain` is what a signal calls."""
     readiness = serving()

@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from service.codec import HistoryVersion, pack_header
-from service.errors import HistoryDamaged
+from service.errors import HistoryDamaged, IdempotencyConflict
 from service.histories import InMemoryHistoryStore, Window
 from tests.service.stores import DIM, WIDE, Backend, marks, read, records
 
@@ -105,6 +105,20 @@ async def test_a_window_longer_than_the_log_was_kept_for_reads_what_there_is(bac
     await store.append("m", records(range(7)), None)
     history = await read(store, window=Window(6, 2))
     assert (history.total, history.start, marks(history)) == (7, 4, [4, 5, 6])
+    await store.close()
+
+
+async def test_a_key_that_came_with_other_records_is_a_conflict(backend: Backend) -> None:
+    """Neither appended nor taken for a repetition; the right ones are still replayed."""
+    store = backend.open(8)
+    await store.append("m", records([1, 2]), "k")
+    for other in ([1, 3], [1], []):
+        with pytest.raises(IdempotencyConflict) as caught:
+            await store.append("m", records(other), "k")
+        assert caught.value.field == "Idempotency-Key"
+    assert await store.append("m", records([1, 2]), "k") == (2, 2, True)
+    assert await store.append("n", records([3]), "k") == (1, 1, False)
+    assert marks(await read(store)) == [1, 2]
     await store.close()
 
 

@@ -38,22 +38,24 @@ async def _follow(store: HistoryStore, steps: list[tuple[str, str, int]], max_hi
     kept: dict[str, int] = {}  # member → how many of them are still stored
     begun: dict[str, int] = {}  # member → which beginning this is
     known: dict[str, list[tuple[HistoryVersion, tuple[int, int]]]] = {}
-    sent: dict[str, list[int]] = {}
+    first: dict[str, list[int]] = {}  # member → the batch that came with its idempotency key
+    sent: dict[str, list[int]] = {}  # member → what was answered to it
     last = 0
     for step, (what, member, count) in enumerate(steps):
         batch = list(range(last + 1, last + 1 + count))
         last += count
         if what in ("append", "again"):
             key = f"{member}-key" if what == "again" else None
-            reply = await store.append(member, records(batch), key)
-            if key is None or member not in sent:
+            repeated = key is not None and member in sent
+            reply = await store.append(member, records(first[member] if repeated else batch), key)
+            if not repeated:
                 if batch and member not in model:
                     model[member], kept[member], begun[member] = [], 0, step + 1
                 if batch:
                     model[member] += batch
                     kept[member] += count
                 if key is not None:
-                    sent[member] = [count, len(model.get(member, []))]
+                    first[member], sent[member] = batch, [count, len(model.get(member, []))]
                 assert reply == (count, len(model.get(member, [])), False)
             else:
                 assert reply == (*sent[member], True)

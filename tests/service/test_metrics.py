@@ -13,7 +13,7 @@ from model.bundle import Manifest
 from service.encoded import EncodedHistoryCache
 from service.metrics import LATENCY_BUCKETS, ROUTES, Metrics
 from service.observation import Encoding, Outcome, RankObservation
-from service.redis_histories import MAX_CONNECTIONS
+from service.redis_calls import MAX_CONNECTIONS
 from service.schemas import Candidate, Event, Mode, RankRequest
 from service.settings import Settings
 from service.stages import StageClock
@@ -202,6 +202,7 @@ def test_a_running_service_tells_its_loops_lag_and_its_redis_connections(live: L
     assert live.metric("ranker_event_loop_lag_seconds_count") >= 2
     assert live.metric("ranker_redis_connections_limit") == MAX_CONNECTIONS
     assert live.metric("ranker_redis_connections_in_use") == 0
+    assert live.metric("ranker_store_cut_off") == 0
 
 
 def test_a_running_service_tells_how_its_threads_fare(live: Live) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from loadtests.faults.redis_server import RedisServer
 from model.bundle import Manifest, read_manifest
 from service.histories import Window
-from service.offline import StartFailed, history_stores, load_offline
+from service.offline import StartFailed, history_stores, load_offline, verify_stores
 from service.redis_histories import RedisHistoryStore
 from service.settings import Settings
 
@@ -97,3 +98,21 @@ def test_one_embedding_version_has_one_width(settings: Settings) -> None:
 
     with pytest.raises(ValueError, match="e1 is 8 and 16 wide"):
         history_stores(settings, url_of(settings), bundles)
+
+
+async def test_a_redis_that_evicts_is_refused(settings: Settings, file: Path) -> None:
+    """Before anything is written: what it takes it might forget."""
+    with RedisServer("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru") as server:
+        with pytest.raises(StartFailed, match="maxmemory-policy is allkeys-lru"):
+            await load_offline(file, settings, server.url)
+        assert server.command("DBSIZE") == 0
+
+
+async def test_a_redis_that_cannot_be_asked_is_warned_of(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """A service that starts while Redis is away ranks without histories until it is back."""
+    manifest = read_manifest(settings.model_repository / "feed" / "1")
+    stores = history_stores(settings, "redis://127.0.0.1:1", [manifest])
+    await verify_stores(stores.values())
+    assert "whether Redis evicts histories is not known: the history store cannot be reached" in caplog.text
+    for store in stores.values():
+        await store.close()

@@ -125,6 +125,17 @@ def test_a_repeated_batch_is_stored_once(live: Live) -> None:
     assert live.client.history("retrier").total == 2
 
 
+def test_a_key_that_came_with_another_batch_is_refused(live: Live) -> None:
+    """A mistake of the caller's, and said so: replaying the other batch's answer would lose this one."""
+    live.client.append_events("hasty", [Event("item-1", "view", 1)], idempotency_key="batch-1")
+    with pytest.raises(ProblemError) as caught:
+        live.client.append_events("hasty", [Event("item-1", "view", 2)], idempotency_key="batch-1")
+
+    assert (caught.value.problem.status, caught.value.problem.code) == (422, "idempotency_conflict")
+    assert caught.value.problem.field == "Idempotency-Key"
+    assert live.client.history("hasty").total == 1
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "two words", "naïve"])
 def test_an_odd_idempotency_key_is_refused(live: Live, key: str) -> None:
     """1 to 255 visible ASCII characters; the header is the field."""

@@ -80,11 +80,13 @@ async def test_a_half_closed_connection_still_takes_bytes(talk: Talk) -> None:
 
 
 async def test_garbage_comes_instead_of_the_answer(talk: Talk) -> None:
-    """As many bytes, and others."""
+    """As many bytes, and others; or those that the test gives."""
     talk.proxy.set(Fault.garbage)
     answer = await talk.say(b"hello, hello, hello\n")
     assert len(answer) == 20
     assert answer != b"hello, hello, hello\n"
+    talk.proxy.set(Fault.garbage, answer=b"+OK\r\n")
+    assert await talk.say(b"hello\n") == b"+OK\r\n"
 
 
 async def test_a_reset_ends_open_and_new_connections(talk: Talk) -> None:

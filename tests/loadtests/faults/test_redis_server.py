@@ -58,4 +58,4 @@ def test_settings_can_be_changed_while_it_runs() -> None:
     with RedisServer("--maxmemory", "50mb") as redis:
         assert redis.command("CONFIG", "GET", "maxmemory")[b"maxmemory"] == b"52428800"
         redis.configure("maxmemory", 1)
-        assert redis.command("CONFIG", "GET", "maxmemory")["maxmemory"] == b"1"
+        assert redis.command("CONFIG", "GET", "maxmemory")[b"maxmemory"] == b"1"
