@@ -71,9 +71,15 @@ RATE    ?= 60
 CASES   ?= 20000
 BUNDLES  = $(if $(MODELS),--models $(MODELS))
 
-.PHONY: load openloop compare fuzz
+.PHONY: load openloop compare fuzz bench bench-quick
 load: $(READY) ## locust against a service of its own; PROFILE=smoke|steady|ramp|spike|soak
 	$(BIN)/python -m loadtests.load --profile $(PROFILE) $(BUNDLES)
+
+bench: $(READY) ## every row of the performance targets, as loadtests/README.md tells; ends in one line of JSON
+	$(BIN)/python -m loadtests.bench
+
+bench-quick: $(READY) ## the same with fewer repetitions, under three minutes
+	$(BIN)/python -m loadtests.bench --quick
 
 openloop: $(READY) ## the tails: RATE requests/s that wait for nobody
 	$(BIN)/python -m loadtests.openloop --rate $(RATE) $(BUNDLES)

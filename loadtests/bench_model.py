@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import torch
 
 from loadtests.bench_bare import BareModel
 from loadtests.bench_flops import amortized_flops, encode_flops, non_amortized_flops
+from loadtests.bench_results import Result, at_least, at_most, by_part, print_line, reported, show
 from loadtests.bench_shapes import LARGE, LONG, SMALL, WIDE, ReferenceShape
 from loadtests.timing import WARM_UP, Gemm, alternate, machine, median, p99, resident_mb
 from service.settings import Settings
@@ -31,25 +31,8 @@ class Effort(NamedTuple):
     repeats: int
 
 
-class Result(NamedTuple):
-    """met: None where nothing is demanded."""
-
-    row: str
-    value: float
-    target: float | None
-    met: bool | None
-
-
-def at_least(row: str, value: float, target: float) -> Result:
-    return Result(row, round(value, 3), target, value >= target)
-
-
-def at_most(row: str, value: float, target: float) -> Result:
-    return Result(row, round(value, 3), target, value <= target)
-
-
-def reported(row: str, value: float) -> Result:
-    return Result(row, round(value, 3), None, None)
+FULL = Effort(21, 3)
+QUICK = Effort(5, 2)
 
 
 def both_modes(shape: ReferenceShape, effort: Effort) -> Iterator[Result]:
@@ -136,21 +119,28 @@ def warm_tail(effort: Effort, microbatch: int) -> Result:
     return reported("10 model p99 ms", p99(seconds) * 1e3)
 
 
-def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions, under a minute")
-    effort = Effort(5, 2) if parser.parse_args(arguments).quick else Effort(21, 3)
+def measure(effort: Effort) -> list[Result]:
+    """All rows, on one thread."""
     torch.set_num_threads(1)
     microbatch = Settings().microbatch_size
-    print(f"{machine()}; 1 thread, microbatch_size {microbatch}, random weights, TorchScript frozen, fp32")
     with torch.inference_mode():
         results = [result for shape in (SMALL, LARGE, WIDE, LONG) for result in both_modes(shape, effort)]
         results.append(encoding_at_hand(LARGE, 0.82, effort, microbatch))
         results.append(encoding_at_hand(LONG, 0.52, effort, microbatch))
         results += many_candidates(effort, microbatch)
         results.append(warm_tail(effort, microbatch))
-    line = {result.row: {"value": result.value, "target": result.target, "met": result.met} for result in results}
-    print(json.dumps(line))
+    return results
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, under a minute")
+    quick = parser.parse_args(arguments).quick
+    print(f"{machine()}; 1 thread, microbatch_size {Settings().microbatch_size}, random weights, frozen, fp32")
+    results = measure(QUICK if quick else FULL)
+    show(results)
+    line = by_part(results)
+    print_line(line)
     return line
 
 

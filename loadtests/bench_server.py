@@ -55,6 +55,14 @@ class Serving:
         """Resident memory now."""
         return float(self.process.memory_info().rss) / 2**20
 
+    def peak_mb(self) -> float:
+        """Highest resident memory since its start, or since `forget_peak` (Linux)."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
 
 @contextlib.contextmanager
 def serving(

@@ -10,7 +10,7 @@ import torch
 
 from loadtests import bench_precision
 from loadtests.bench_model import Effort
-from loadtests.bench_precision import Size, find_movielens, page, row_6, top, trained_subject
+from loadtests.bench_precision import Size, find_movielens, measure, page, row_6, top, trained_subject
 from loadtests.bench_shapes import ReferenceShape
 from model.run import Run
 
@@ -73,11 +73,15 @@ def test_the_ten_best_are_by_the_sum_of_probabilities() -> None:
 
 
 def test_without_data_it_says_what_to_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, movielens: Path) -> None:
-    """The folder given wins; RANKONCE_DATA is its parent; without either the error names both ways."""
-    monkeypatch.delenv("RANKONCE_DATA", raising=False)
+    """The folder given wins; RANKONCE_DATA is its parent; without either the error names both ways, and so does the
+    row that could not be measured."""
+    monkeypatch.setenv("RANKONCE_DATA", str(tmp_path / "nowhere"))
     assert find_movielens(movielens) == movielens
     with pytest.raises(FileNotFoundError, match="--data"):
         find_movielens(None)
+    (row,) = measure(ONCE)
+    assert (row.row, row.value, row.target, row.met) == ("6 large", None, 0.65, None)
+    assert "RANKONCE_DATA" in row.note
     (tmp_path / "data").mkdir()
     movielens.rename(tmp_path / "data" / "ml-100k")
     monkeypatch.setenv("RANKONCE_DATA", str(tmp_path / "data"))
