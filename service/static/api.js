@@ -1,11 +1,19 @@
 // The service's API as the playground uses it. A refusal is thrown as the problem that the service told.
 
+let key = "";
+
+/** Send this API key from now on. It is kept by this page alone, and only as long as it is open. */
+export function useKey(given) {
+  key = given;
+}
+
 /** The JSON body of the answer; of a ranking {body, timing: {stage: ms}}. */
 export async function ask(method, path, body) {
+  const headers = key ? { authorization: `Bearer ${key}` } : {};
   let answer;
   try {
-    answer = await fetch(path, body === undefined ? { method } : {
-      method, body: JSON.stringify(body), headers: { "content-type": "application/json" },
+    answer = await fetch(path, body === undefined ? { method, headers } : {
+      method, body: JSON.stringify(body), headers: { ...headers, "content-type": "application/json" },
     });
   } catch {
     throw { title: "The service does not answer", detail: "is it still running?" };

@@ -1,6 +1,6 @@
 // The playground: rank for a member in either mode, see scores, time and reasons; add an action and see what it changes.
 
-import { ask, describe } from "./api.js";
+import { ask, describe, useKey } from "./api.js";
 import { showAnswer } from "./answer.js";
 import { byId, el, name } from "./dom.js";
 import { ago, count, things } from "./format.js";
@@ -22,9 +22,13 @@ export async function startPlayground(offered, changed) {
   } catch (problem) {
     byId("playground-on").hidden = false;
     byId("ask").hidden = true;
+    byId("key-form").hidden = ![401, 403].includes(problem.status);
     say(`The playground could not be filled: ${describe(problem)}`, true);
     return;
   }
+  byId("key-form").hidden = true;
+  byId("ask").hidden = false;
+  say("");
   const { members, surfaces } = state.offer;
   byId("members").replaceChildren(...members.map((id) => el("option", { value: id })));
   byId("surface").replaceChildren(...Object.keys(surfaces).map((id) => el("option", { value: id }, id)));
@@ -213,6 +217,11 @@ function busy(is) {
   for (const button of document.querySelectorAll("#rank, #ranked button")) button.disabled = is;
 }
 
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(byId("key").value.trim());
+  startPlayground(true, state.changed);
+});
 byId("ask").addEventListener("submit", (event) => { event.preventDefault(); rank(); });
 byId("surface").addEventListener("change", chooseSurface);
 byId("draw").addEventListener("click", draw);

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect
 
 from service.browser import headers
-from tests.live import Live
+from service.keys import create_key
+from service.settings import Settings
+from tests.browser import chromium, open_page
+from tests.live import Live, serving
 from tests.service.test_routes import request
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real one."""
+    with chromium() as browser:
+        yield browser
+
 
 ELSEWHERE = {"origin": "https://elsewhere.example"}
 
@@ -54,3 +69,33 @@ def test_the_docs_load_nothing_from_elsewhere_and_are_not_framed(live: Live, pat
 def test_a_page_allows_nothing_inline() -> None:
     """Only swagger-ui needs it."""
     assert b"unsafe" not in dict(headers("/dashboard"))[b"content-security-policy"]
+
+
+def test_the_docs_work_under_their_policy(live: Live, browser: Browser) -> None:
+    """What swagger-ui needs is allowed: it draws the operations and the browser has nothing to complain of."""
+    with open_page(browser, f"{live.url}/docs") as (page, seen):
+        expect(page.get_by_text("Rank candidates")).to_be_visible()
+
+    assert seen.errors == []
+    assert len(seen.hosts) == 1
+
+
+def test_the_playground_asks_for_a_key(settings: Settings, tmp_path: Path, browser: Browser) -> None:
+    """Where keys are asked for it is filled once one is given, and a wrong one is told."""
+    file = tmp_path / "keys.jsonl"
+    key = create_key(file, "people", ["rank", "events", "admin"])
+    with (
+        serving(settings.model_copy(update={"api_keys_file": file})) as live,
+        open_page(browser, f"{live.url}/dashboard") as (page, _),
+    ):
+        expect(page.locator("#key")).to_be_visible()
+        expect(page.locator("#ask")).to_be_hidden()
+        page.fill("#key", "rk_wrong")
+        page.click("#key-form button")
+        expect(page.locator("#said")).to_contain_text("not known")
+
+        page.fill("#key", key)
+        page.click("#key-form button")
+        expect(page.locator("#key")).to_be_hidden()
+        page.click("#rank")
+        expect(page.locator("#ranked tr").first).to_be_visible()
