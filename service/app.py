@@ -55,6 +55,7 @@ def create_app(settings: Settings, histories: Path | None = None, readiness: Rea
         version=version("rankonce"),
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a path that is nearly one of ours is none; nothing points where a Host header says
         static_url="/docs/assets",
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )

@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from model.bundle import BundleError
 from service.admission import Admission
+from service.bodies import BODIES_AT_A_TIME, BodyBudget
 from service.bundles import load_model
 from service.dashboard import Recorder
 from service.embedded_redis import EmbeddedRedis, EmbeddedRedisError
@@ -59,6 +60,7 @@ class State(TypedDict):
     tracer: Tracer | None
     shadow: ShadowComparison
     keys: ApiKeys | None
+    body_budget: BodyBudget
 
 
 @asynccontextmanager
@@ -128,6 +130,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
         tracer=tracer,
         shadow=shadow,
         keys=keys,
+        body_budget=BodyBudget(BODIES_AT_A_TIME * settings.max_body_bytes),
     )
 
 

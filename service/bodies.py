@@ -7,15 +7,19 @@ length was announced or not.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import msgspec
 
-from service.errors import BodyTooLarge, InvalidJson, InvalidRequest, UnsupportedMediaType
+from service.errors import BodyTooLarge, InvalidJson, InvalidRequest, Overloaded, UnsupportedMediaType
 
 T = TypeVar("T")
 
+BODIES_AT_A_TIME = 32
+"""Unfinished bodies of the greatest length that are held at a time; there may be many more small ones."""
+_RETRY_SECONDS = 1.0
 _MAX_ECHO = 200  # characters of the caller's own text that an answer repeats
 _PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>.*)`$", re.DOTALL)
 _OWN_FIELD = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<name>.*)`$", re.DOTALL)
@@ -35,8 +39,40 @@ def check_media_type(headers: Mapping[str, str]) -> None:
         raise UnsupportedMediaType("send the body uncompressed")
 
 
-async def read_body(headers: Mapping[str, str], chunks: AsyncIterator[bytes], max_bytes: int) -> bytes:
-    """The whole body. Raises BodyTooLarge as soon as the announced or the received length passes `max_bytes`."""
+class BodyBudget:
+    """How many bytes of unfinished bodies there may be at a time, of all requests together."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+
+    @contextmanager
+    def receiving(self) -> Iterator[Callable[[int], None]]:
+        """For one body, until it is decoded: a function that takes so many more bytes. It raises Overloaded."""
+        held = 0
+
+        def take(more: int) -> None:
+            nonlocal held
+            if more > self._left:
+                raise Overloaded("too many large bodies are being received", _RETRY_SECONDS)
+            held += more
+            self._left -= more
+
+        try:
+            yield take
+        finally:
+            self._left += held
+
+
+async def read_body(
+    headers: Mapping[str, str],
+    chunks: AsyncIterator[bytes],
+    max_bytes: int,
+    take: Callable[[int], None] | None = None,
+) -> bytes:
+    """The whole body. Raises BodyTooLarge as soon as the announced or the received length passes `max_bytes`.
+
+    `take` is told of every chunk, and may refuse it.
+    """
     announced = headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > max_bytes:
         raise BodyTooLarge(f"the body is longer than {max_bytes} bytes")
@@ -46,6 +82,8 @@ async def read_body(headers: Mapping[str, str], chunks: AsyncIterator[bytes], ma
         size += len(chunk)
         if size > max_bytes:
             raise BodyTooLarge(f"the body is longer than {max_bytes} bytes")
+        if take is not None:
+            take(len(chunk))
         received.append(chunk)
     return received[0] if len(received) == 1 else b"".join(received)
 

@@ -126,7 +126,10 @@ def _state(request: Request) -> State:
 
 async def _body(request: Request, state: State, decoder: BodyDecoder[T]) -> T:
     check_media_type(request.headers)
-    return decoder.decode(await read_body(request.headers, request.stream(), state["settings"].max_body_bytes))
+    with state["body_budget"].receiving() as take:
+        return decoder.decode(
+            await read_body(request.headers, request.stream(), state["settings"].max_body_bytes, take)
+        )
 
 
 def _member_id(request: Request) -> str:

@@ -1,7 +1,7 @@
 """Decoders: hypothesis feeds every reader of bytes in this process. Each gives what was meant or its own typed refusal.
 
 What is read: history logs, request bodies, bundles' manifests, item tables and golden cases, request and histories
-files.
+files, files of API keys.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from model.bundle import (
 )
 from service.bodies import BodyDecoder
 from service.codec import HEADER, decode_log, encode_records, pack_header
-from service.errors import HistoryDamaged, InvalidRequest
+from service.errors import HistoryDamaged, InvalidRequest, Unauthorized
+from service.keys import ApiKeys, KeysFileError, create_key
 from service.loading import LoadingFailed, load_histories
 from service.requests_file import BadRequest, read_request
 from service.schemas import EventsRequest, RankRequest
@@ -78,6 +79,7 @@ def fuzz(bundle: Path, cases: int) -> Part:
             (check_body, {"body": BODIES}),
             *((bundle_check(Path(folder), bundle, file), _DAMAGE) for file in (MANIFEST_FILE, ITEMS_FILE, GOLDEN_FILE)),
             (file_check(Path(folder)), {"lines": st.lists(BODIES, max_size=4)}),
+            (keys_check(Path(folder)), _DAMAGE),
         ]
         for check, given_by in checks:
             _run(part, check, given_by, -(-cases // len(checks)))
@@ -178,6 +180,29 @@ def file_check(folder: Path) -> Callable[..., None]:
             assert asyncio.run(load_histories(path, ())).members <= len(lines)
         except LoadingFailed as error:
             str(error).encode()
+
+    return check
+
+
+def keys_check(folder: Path) -> Callable[..., None]:
+    path = folder / "keys.jsonl"
+    names = ("first", "second")
+    secrets = [create_key(path, name, ["rank"], rate_per_second=2.0) for name in names]
+    whole = path.read_bytes()
+
+    def check(at: tuple[float, int], more: bytes, cut: int) -> None:
+        """A damaged file of keys is refused, or lets in nobody but who was in it, under whatever name."""
+        place = int(at[0] * len(whole))
+        path.write_bytes(whole[:place] + bytes([at[1]]) + more + whole[place + 1 + cut :])
+        try:
+            keys = ApiKeys(path)
+        except KeysFileError:
+            return
+        for stranger in (None, "", "rk_", secrets[0][:-1], secrets[0] + "x"):
+            try:
+                raise AssertionError(f"{stranger!r} is let in as {keys.check(stranger, 'rank')}")
+            except Unauthorized:
+                continue
 
     return check
 

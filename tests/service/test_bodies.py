@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.bodies import BodyDecoder, check_media_type, read_body
-from service.errors import BodyTooLarge, InvalidJson, InvalidRequest, UnsupportedMediaType
+from service.bodies import BodyBudget, BodyDecoder, check_media_type, read_body
+from service.errors import BodyTooLarge, InvalidJson, InvalidRequest, Overloaded, UnsupportedMediaType
 from service.schemas import RankRequest
 
 DECODER = BodyDecoder(RankRequest)
@@ -124,6 +124,20 @@ async def test_an_announced_body_that_is_too_long_is_not_read() -> None:
 
     with pytest.raises(BodyTooLarge):
         await read_body({"content-length": "9" * 30}, never(), 10)
+
+
+async def test_bodies_that_are_being_received_share_a_budget() -> None:
+    """However many requests send at a time; what is decoded or given up is free again."""
+    budget = BodyBudget(10)
+    with budget.receiving() as first, budget.receiving() as second:
+        first(6)
+        second(4)
+        with pytest.raises(Overloaded):
+            await read_body({}, chunks(b"x"), 10, first)
+    with pytest.raises(BodyTooLarge), budget.receiving() as third:
+        await read_body({}, chunks(b"12345", b"67890", b"x"), 10, third)
+    with budget.receiving() as fourth:
+        assert await read_body({}, chunks(b"12345", b"67890"), 10, fourth) == b"1234567890"
 
 
 async def test_an_unannounced_body_is_counted_while_it_comes() -> None:

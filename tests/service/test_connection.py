@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -13,16 +14,18 @@ import httpx
 import psutil
 import pytest
 
+from service.bodies import BODIES_AT_A_TIME
 from service.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
 from tests.live import Process, process
+from tests.service.raw_http import PATIENCE, SLOWEST, answers, connect, everything, post, problem, trickle
 
-SLOWEST = 1.0
-MOST = 40
-PATIENCE = 20.0
+MOST = 60
+LARGEST = 1 << 20
 RANK = json.dumps({"member_id": "m", "surface": "feed", "candidates": [{"id": "item-1"}]}).encode()
 SLOW = json.dumps(
     {"member_id": "m", "surface": "feed", "mode": "non_amortized", "candidates": [{"id": f"i{i}"} for i in range(1000)]}
 ).encode()
+JSON = {"content-type": "application/json"}
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -35,6 +38,7 @@ def service(repository: Path) -> Iterator[Process]:
         RANKER_TRANSFER_SECONDS=str(SLOWEST),
         RANKER_MAX_CONNECTIONS=str(MOST),
         RANKER_NON_AMORTIZED_CHUNK="1",
+        RANKER_MAX_BODY_BYTES=str(LARGEST),
     ) as started:
         started.url()
         yield started
@@ -46,63 +50,6 @@ def client(service: Process) -> Iterator[socket.socket]:
     """One connection to it."""
     with connect(service) as opened:
         yield opened
-
-
-def connect(service: Process) -> socket.socket:
-    host, port = service.url().removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=PATIENCE)
-
-
-def post(body: bytes, *headers: bytes) -> bytes:
-    lines = [b"POST /v1/rank HTTP/1.1", b"host: x", b"content-type: application/json", *headers]
-    return b"\r\n".join([*lines, b"content-length: %d" % len(body), b"", body])
-
-
-def everything(client: socket.socket) -> bytes:
-    """What is answered until the other side hangs up; it must, within the patience."""
-    got = b""
-    try:
-        while piece := client.recv(65536):
-            got += piece
-    except ConnectionError:
-        pass
-    return got
-
-
-def answers(client: socket.socket, count: int) -> None:
-    """Read until so many requests are answered with 200."""
-    got = b""
-    while got.count(b"HTTP/1.1 200") < count:
-        piece = client.recv(1 << 20)
-        assert piece, got[:200]
-        got += piece
-
-
-def problem(answer: bytes) -> tuple[int, str]:
-    """Status and code of an answer, which has to be a problem document and say that it is the last."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"content-type: application/problem+json" in head
-    assert b"connection: close" in head
-    return int(head[9:12]), json.loads(body)["code"]
-
-
-def trickle(client: socket.socket, data: bytes) -> bytes:
-    """Send a byte now and then, long enough to be slower than allowed; what is answered in the end."""
-    give_up = time.monotonic() + PATIENCE
-    client.settimeout(SLOWEST / 10)
-    try:
-        for at in range(len(data)):
-            assert time.monotonic() < give_up, "it may trickle for ever"
-            client.sendall(data[at : at + 1])
-            try:
-                if got := client.recv(65536):
-                    client.settimeout(PATIENCE)
-                    return got + everything(client)
-            except TimeoutError:
-                continue
-    except ConnectionError:
-        return b""
-    raise AssertionError("too short to be slow")
 
 
 @pytest.mark.parametrize(
@@ -282,3 +229,26 @@ def test_too_many_connections_are_sent_away(service: Process) -> None:
         except (AssertionError, httpx.HTTPError):
             assert time.monotonic() < give_up
             time.sleep(0.05)
+
+
+def test_large_bodies_of_many_share_a_bound(service: Process) -> None:
+    """Clients that each send nearly all of a body fill what is kept for bodies; then they are shed, and memory is
+    bounded by that and not by how many there are."""
+    process_ = psutil.Process(service.popen.pid)
+    before = process_.memory_info().rss
+    unfinished = post(b" " * (LARGEST - 1))[:-1]
+    held = [connect(service) for _ in range(BODIES_AT_A_TIME + 8)]
+    try:
+        for client in held:
+            client.sendall(unfinished)
+        shed = [client for client in held if select.select([client], [], [], 0.05)[0]]
+        grown = process_.memory_info().rss - before
+        assert 8 <= len(shed) < len(held)
+        assert shed[-1].recv(65536).startswith(b"HTTP/1.1 429")
+        assert grown < (BODIES_AT_A_TIME + 8) * LARGEST * 2
+    finally:
+        for client in held:
+            client.close()
+    give_up = time.monotonic() + PATIENCE
+    while httpx.post(f"{service.url()}/v1/rank", content=RANK, headers=JSON).status_code != 200:
+        assert time.monotonic() < give_up, "what was given up is not free again"
