@@ -77,4 +77,6 @@ def frozen(ranker: Ranker) -> Any:
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         torch.jit.save(torch.jit.script(ranker), file)
         file.seek(0)
-        return torch.jit.freeze(torch.jit.load(file).eval(), preserved_attrs=[name for name in METHODS if hasattr(ranker, name)])
+        return torch.jit.freeze(
+            torch.jit.load(file).eval(), preserved_attrs=[name for name in METHODS if hasattr(ranker, name)]
+        )
