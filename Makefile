@@ -41,6 +41,11 @@ test-slow: $(READY) ## run the slow tests
 	@.ci/system-deps --if-allowed
 	$(BIN)/pytest -m slow
 
+.PHONY: audit
+audit: $(READY) ## known vulnerabilities of the installed packages; needs pypi.org, fails where one cannot be looked up
+	$(PIP) -e '.[audit]'
+	$(BIN)/pip-audit --skip-editable --strict
+
 # What a demo trains on: synthetic, or the path of a data set (README, "Your own data").
 DATA ?= synthetic
 # How its rankers encode histories: transformer, causal_transformer or hstu.
