@@ -1,13 +1,14 @@
-"""The command line: `python -m service serve | load-histories | rank | create-key`.
+"""The command line: `python -m service serve | load-histories | rank | models | load | rollback | create-key`.
 
-It does not know how any of them works.
-
-Every setting is a `RANKER_*` variable (settings.py); an option of the same name wins over it.
+It does not know how any of them works. Every setting is a `RANKER_*` variable (settings.py); an option of the same name
+wins over it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -53,6 +54,12 @@ _VARIANTS: dict[ModeChoice, tuple[Variant, ...]] = {
 Host = Annotated[str | None, typer.Option(help="address to listen on")]
 Port = Annotated[int | None, typer.Option(help="port to listen on; 0 picks a free one and prints it")]
 Repository = Annotated[Path | None, typer.Option("--model-repository", help="folder of <name>/<version>/ bundles")]
+Url = Annotated[str, typer.Option(help="the running service")]
+LOCAL = "http://127.0.0.1:8000"
+LOAD_SECONDS = 600.0
+AdminKey = Annotated[
+    str | None, typer.Option("--api-key", envvar="RANKER_API_KEY", help="with the scope admin, where one is asked for")
+]
 RedisUrl = Annotated[str | None, typer.Option("--redis-url", help="where histories are kept; none: embedded")]
 
 
@@ -116,7 +123,7 @@ def rank(
     ] = None,
     request: Annotated[Path | None, typer.Option(help="JSON Lines file of rank requests")] = None,
     index: Annotated[int, typer.Option(min=0, help="which line of --request, from 0")] = 0,
-    url: Annotated[str, typer.Option(help="the running service")] = "http://127.0.0.1:8000",
+    url: Url = LOCAL,
     mode: Annotated[ModeChoice, typer.Option(help="inference mode")] = ModeChoice.both,
     limit: Annotated[int, typer.Option(min=1, help="candidates to show; all are ranked")] = 10,
     repeat: Annotated[int, typer.Option(min=1, help="times each mode is asked; medians are shown")] = 5,
@@ -152,6 +159,51 @@ def rank(
     from service.report import show
 
     show(comparison, Console(), limit)
+
+
+@app.command()
+def models(url: Url = LOCAL, api_key: AdminKey = None) -> None:
+    """List every version in the repository of a running service: which serve, and why the others do not."""
+    with _asking(url, api_key) as client:
+        states = client.models()
+    from service.report import models_table
+
+    Console().print(models_table(states))
+
+
+@app.command()
+def load(
+    surface: Annotated[SurfaceChoice, typer.Option(help="whose model")],
+    version: Annotated[int | None, typer.Option(min=0, help="default: the newest in the repository")] = None,
+    url: Url = LOCAL,
+    api_key: AdminKey = None,
+) -> None:
+    """Let a version serve in a running service; the one before serves until it is ready, and on if it is refused."""
+    with _asking(url, api_key) as client:
+        state = client.load(surface.value, None if version is None else str(version))
+    typer.echo(f"{state.name} version {state.version} serves")
+
+
+@app.command()
+def rollback(
+    surface: Annotated[SurfaceChoice, typer.Option(help="whose model")], url: Url = LOCAL, api_key: AdminKey = None
+) -> None:
+    """Let the version serve again that served before."""
+    with _asking(url, api_key) as client:
+        state = client.rollback(surface.value)
+    typer.echo(f"{state.name} version {state.version} serves")
+
+
+@contextmanager
+def _asking(url: str, api_key: str | None) -> Iterator[RankClient]:
+    """A client for a command that may take long; what goes wrong ends the command in words."""
+    try:
+        with RankClient(url, LOAD_SECONDS, api_key=api_key) as client:
+            yield client
+    except ProblemError as error:
+        _fail(str(error))
+    except httpx.HTTPError as error:
+        _fail(f"cannot reach {url}: {error}")
 
 
 @app.command("create-key")

@@ -23,8 +23,9 @@ from service.assembly import State, open_service
 from service.errors import RankonceError
 from service.health import Readiness
 from service.middleware import RequestContext, route_of
-from service.models import ModelRepository
 from service.offline import StartFailed
+from service.openinference import admin, metadata
+from service.repository import ModelRepository
 from service.routes import router
 from service.settings import Settings
 
@@ -37,14 +38,14 @@ def create_app(settings: Settings, histories: Path | None = None, readiness: Rea
     """The application of these settings. `histories`: a file loaded at the start, before it is ready."""
     phase = readiness or Readiness()
     failure = ""
-    document = openapi.document(version("rankonce"))
+    models: ModelRepository | None = None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        nonlocal failure, document
+        nonlocal failure, models
         try:
             async with open_service(settings, phase, histories) as state:
-                document = openapi.document(version("rankonce"), _vocabulary(state["models"]))
+                models = state["models"]
                 yield state
         except StartFailed as error:
             failure = str(error)
@@ -59,8 +60,9 @@ def create_app(settings: Settings, histories: Path | None = None, readiness: Rea
         static_url="/docs/assets",
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
-    app.openapi = lambda: document  # type: ignore[method-assign]
-    app.include_router(router)
+    app.openapi = lambda: openapi.document(version("rankonce"), _vocabulary(models))  # type: ignore[method-assign]
+    for part in (router, metadata, admin):
+        app.include_router(part)
     app.router.routes.extend(pages.routes)
     app.add_exception_handler(RankonceError, _on_error)
     app.add_exception_handler(HTTPException, _on_refusal)
@@ -92,7 +94,9 @@ def _count(scope: Scope, status: int) -> None:
         state["metrics"].answered(route_of(scope), status)
 
 
-def _vocabulary(models: ModelRepository) -> openapi.Vocabulary:
-    """Actions and items for the documentation's examples, from a bundle that serves."""
-    model = next(iter(models.serving.values()))
+def _vocabulary(models: ModelRepository | None) -> openapi.Vocabulary | None:
+    """Actions and items for the documentation's examples, from a bundle that serves now."""
+    model = next(iter(models.serving.values()), None) if models else None
+    if model is None:
+        return None
     return openapi.Vocabulary(model.manifest.actions, model.items.ids[1 : EXAMPLE_ITEMS + 1])

@@ -1,6 +1,6 @@
 """Assembly: the service's parts, built from settings in order and closed in reverse. It does not know HTTP.
 
-metrics → embedded Redis → inference threads → model repository → history stores → ranking, prefetching, events →
+metrics → embedded Redis → inference threads → model repository, history stores → ranking, prefetching, events →
 histories
 """
 
@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict
 
-from model.bundle import BundleError
+from model.bundle import BundleError, Manifest, Surface
 from service.admission import Admission
 from service.bodies import BODIES_AT_A_TIME, BodyBudget
-from service.bundles import load_model
+from service.bundle_metrics import BundleMetrics
+from service.bundles import load_beside, load_model
 from service.dashboard import Recorder
 from service.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from service.encoded import EncodedHistoryCache
 from service.errors import Unavailable
-from service.events import EventLog, EventsService, event_logs
+from service.events import EventLog, EventsService
 from service.health import Readiness
 from service.histories import HistoryStore
 from service.keys import ApiKeys
@@ -31,11 +34,13 @@ from service.loading import LoadingFailed, load_histories
 from service.lookups import HistoryLookup
 from service.loop_lag import sampling_loop_lag
 from service.metrics import Metrics
-from service.models import LoadedModel, ModelRepository
+from service.models import LoadedModel
+from service.namespaces import Namespaces
 from service.observation import Observers
-from service.offline import StartFailed, history_stores, verify_stores
+from service.offline import StartFailed, history_store, verify_stores
 from service.prefetch import Prefetching
 from service.ranking import RankingService
+from service.repository import LoadResult, ModelRepository
 from service.runtime import InferencePool
 from service.settings import Settings
 from service.shadow import ShadowComparison
@@ -51,7 +56,7 @@ class State(TypedDict):
     metrics: Metrics
     readiness: Readiness
     models: ModelRepository
-    stores: dict[str, HistoryStore]
+    stores: Mapping[str, HistoryStore]
     encoded: EncodedHistoryCache
     ranking: RankingService
     prefetching: Prefetching
@@ -86,23 +91,28 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
 
     pool = InferencePool(settings.inference_threads, metrics.queued)
     stack.callback(pool.close)
-    models = ModelRepository(settings.model_repository, lambda directory: _load(directory, pool, settings))
-    await asyncio.to_thread(models.open)
-    serving = models.serving.values()
-    metrics.bundles(model.manifest for model in serving)
-
-    stores = history_stores(settings, url, [model.manifest for model in serving])
-    for store in stores.values():
-        stack.push_async_callback(store.close)
-    await verify_stores(stores.values())
-    logs = event_logs([(model.manifest, model.items) for model in serving], stores)
-
     encoded = EncodedHistoryCache(settings.encoded_cache_bytes, metrics.cache_event)
+    namespaces = Namespaces(partial(history_store, settings, url), may_be_empty=histories is not None)
+    stack.push_async_callback(namespaces.close)
+    events = EventsService()
+
+    async def load(directory: Path) -> LoadedModel:
+        if readiness.serving:
+            return await load_beside(directory, pool, settings)
+        return await asyncio.to_thread(load_model, directory, pool, settings)
+
+    models = ModelRepository(
+        settings.model_repository, load, _Surroundings(namespaces, events, encoded, metrics.bundles)
+    )
+    await models.open()
+    stores = namespaces.stores
+    await verify_stores(stores.values())
+
     admission = Admission.from_settings(settings)
     metrics.watch_cache(encoded)
     metrics.watch_inflight(admission.in_flight)
     metrics.watch_readiness(lambda: readiness.serving)
-    metrics.watch_stores(stores.values())
+    metrics.watch_stores(stores)
     metrics.watch_pool(pool, settings.inference_threads)
     await stack.enter_async_context(sampling_loop_lag(metrics.loop_lag))
     observer = metrics if tracer is None else Observers(metrics, tracer)
@@ -114,7 +124,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     await stack.enter_async_context(shadow.running())
 
     if histories is not None:
-        await _load_histories(histories, logs)
+        await _load_histories(histories, namespaces.logs)
     recorder = await stack.enter_async_context(Recorder(metrics.samples).running())
     return State(
         settings=settings,
@@ -125,7 +135,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
         encoded=encoded,
         ranking=ranking,
         prefetching=prefetching,
-        events=EventsService(logs),
+        events=events,
         recorder=recorder,
         tracer=tracer,
         shadow=shadow,
@@ -148,12 +158,29 @@ def _tracer(settings: Settings, stack: AsyncExitStack) -> Tracer | None:
     return tracer
 
 
-def _load(directory: Path, pool: InferencePool, settings: Settings) -> LoadedModel:
-    """As load_model; the error names the file by its whole path."""
-    try:
-        return load_model(directory, pool, settings)
-    except BundleError as error:
-        raise BundleError(str(directory / error.file), error.reason) from error
+@dataclass(frozen=True)
+class _Surroundings:
+    """What follows when another model serves: its histories, the events, the encodings that are kept, the metrics."""
+
+    namespaces: Namespaces
+    events: EventsService
+    encoded: EncodedHistoryCache
+    metrics: BundleMetrics
+
+    async def admit(self, model: LoadedModel, others: Sequence[Manifest]) -> None:
+        await self.namespaces.admit(model, others)
+
+    def changed(self, serving: Mapping[Surface, LoadedModel], surface: Surface, old: LoadedModel | None) -> None:
+        self.namespaces.changed(serving, surface, old)
+        self.events.use(self.namespaces.logs)
+        if old is not None:
+            self.encoded.forget_bundle(old.identity)
+        for model in serving.values():
+            self.encoded.welcome_bundle(model.identity)
+        self.metrics.serve(model.manifest for model in serving.values())
+
+    def counted(self, surface: Surface, result: LoadResult) -> None:
+        self.metrics.counted(surface, result)
 
 
 async def _load_histories(path: Path, logs: tuple[EventLog, ...]) -> None:

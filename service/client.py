@@ -20,6 +20,9 @@ from service.schemas import (
     EventsResponse,
     Health,
     HistoryResponse,
+    LoadParameters,
+    LoadRequest,
+    ModelState,
     PrefetchRequest,
     Problem,
     RankRequest,
@@ -100,6 +103,23 @@ class RankClient:
         offer = msgspec.json.decode(self._send("GET", "/dashboard/playground").content)
         ids: list[str] = offer["surfaces"][surface]["items"]
         return ids
+
+    def models(self) -> list[ModelState]:
+        """Every version in the repository, its state, and why."""
+        return _decode(self._send("POST", "/v2/repository/index"), list[ModelState])
+
+    def load(self, surface: Surface, version: str | None = None) -> ModelState:
+        """Let a version serve, by default the newest; blocks until it does, so give the client time."""
+        body = msgspec.json.encode(LoadRequest(LoadParameters(version)))
+        return _decode(self._send("POST", f"/v2/repository/models/{surface}/load", body, _JSON), ModelState)
+
+    def rollback(self, surface: Surface) -> ModelState:
+        """Load the version that served before."""
+        return _decode(self._send("POST", f"/v2/repository/models/{surface}/rollback"), ModelState)
+
+    def unload(self, surface: Surface) -> None:
+        """Serve a surface no longer."""
+        self._send("POST", f"/v2/repository/models/{surface}/unload")
 
     def ready(self) -> Health:
         """The readiness report, also when the answer is "not now"."""

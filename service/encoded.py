@@ -72,6 +72,7 @@ class EncodedHistoryCache:
         self._observe = observe
         self._entries: OrderedDict[tuple[str, str], Cached] = OrderedDict()
         self._flights: dict[EncodedKey, _Flight] = {}
+        self._retired: set[str] = set()
         self.bytes = 0
         self.counts: dict[CacheEvent, int] = {"hit": 0, "shared": 0, "miss": 0, "eviction": 0}
 
@@ -120,9 +121,15 @@ class EncodedHistoryCache:
             del self._flights[key]
 
     def forget_bundle(self, bundle: str) -> None:
-        """Drop every encoding of a bundle that is no longer served."""
+        """Drop every encoding of a bundle that is no longer served, and keep no more of those that requests which have
+        begun with it still make."""
+        self._retired.add(bundle)
         for place in [place for place in self._entries if place[0] == bundle]:
             self._remove(place)
+
+    def welcome_bundle(self, bundle: str) -> None:
+        """It is served, perhaps again."""
+        self._retired.discard(bundle)
 
     async def _join(self, key: EncodedKey, flight: _Flight) -> EncodedHistory:
         flight.waiting += 1
@@ -156,7 +163,7 @@ class EncodedHistoryCache:
         ):
             return  # a slow flight of an older version must not push out a newer one
         self._remove(place)
-        if _size(encoded) > self._max_bytes:
+        if _size(encoded) > self._max_bytes or key.bundle in self._retired:
             return
         self._entries[place] = Cached(key.version, encoded)
         self.bytes += _size(encoded)

@@ -9,6 +9,7 @@
     ├── Unauthorized          401  keys are asked for, and none that is known was sent
     ├── Forbidden             403  the key is known and lacks the scope
     ├── NotFound              404  no such member history, model or path
+    ├── BundleRefused         409  the bundle must not serve; the one before serves on
     ├── Overloaded            429  no permit was free: retry after `retry_after_seconds`
     │   └── RateLimited       429  the key's own rate is used up
     ├── DeadlineExceeded      504  the answer would have come too late
@@ -79,6 +80,12 @@ class NotFound(RankonceError):
     code = "not_found"
 
 
+class BundleRefused(RankonceError):
+    """`detail` is for the operator who asked: it names the file and what is wrong with it."""
+
+    code = "bundle_refused"
+
+
 class Overloaded(RankonceError):
     code = "overloaded"
 
@@ -128,6 +135,7 @@ STATUS: dict[type[RankonceError], int] = {
     Unauthorized: 401,
     Forbidden: 403,
     NotFound: 404,
+    BundleRefused: 409,
     Overloaded: 429,
     RateLimited: 429,
     DeadlineExceeded: 504,

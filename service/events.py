@@ -14,7 +14,7 @@ import numpy as np
 
 from model.bundle import UNKNOWN_ROW, Manifest
 from service.codec import MemberHistory, encode_records
-from service.errors import HistoryDamaged, InvalidRequest, NotFound
+from service.errors import HistoryDamaged, InvalidRequest, ModelUnavailable, NotFound
 from service.histories import HistoryStore
 from service.items import Items
 from service.schemas import Event, EventsRequest, EventsResponse, HistoryAction, HistoryResponse
@@ -38,6 +38,12 @@ class EventLog:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_ids", {action: i for i, action in enumerate(self.actions)})
+
+    def refers_to(self, items: Items, actions: tuple[str, ...]) -> bool:
+        """Whether these tables read its records rightly."""
+        ours = self.items
+        same = ours is items or (ours.ids == items.ids and np.array_equal(ours.embeddings16, items.embeddings16))
+        return same and self.actions == actions
 
     def encode(self, events: Sequence[Event]) -> EncodedEvents:
         """Events → records. An unknown item becomes row 0 with its learned embedding; an unknown action is refused."""
@@ -75,7 +81,7 @@ def event_logs(bundles: Iterable[tuple[Manifest, Items]], stores: Mapping[str, H
         version = manifest.embedding_version
         log = EventLog(stores[version], items, manifest.actions)
         first, shared = logs.setdefault(version, (manifest.name, log))
-        if shared.actions != log.actions or not _same_items(shared.items, items):
+        if not shared.refers_to(items, manifest.actions):
             raise ValueError(
                 f"bundles {first} and {manifest.name} share the embedding version {version} "
                 "but differ in its items or actions: give one of them a version of its own"
@@ -83,16 +89,20 @@ def event_logs(bundles: Iterable[tuple[Manifest, Items]], stores: Mapping[str, H
     return tuple(log for _, log in logs.values())
 
 
-def _same_items(one: Items, other: Items) -> bool:
-    return one is other or (one.ids == other.ids and np.array_equal(one.embeddings16, other.embeddings16))
-
-
 class EventsService:
-    """Appends to, shows and erases members' logs. `logs`: one per embedding version in use, at least one."""
+    """Appends to, shows and erases members' logs. `logs`: one per embedding version in use, a serving one first."""
 
-    def __init__(self, logs: Sequence[EventLog]) -> None:
-        if not logs:
-            raise ValueError("no embedding version is in use")
+    def __init__(self, logs: Sequence[EventLog] = ()) -> None:
+        self._logs = tuple(logs)
+
+    @property
+    def _in_use(self) -> tuple[EventLog, ...]:
+        if not self._logs:  # an event would be acknowledged and lost
+            raise ModelUnavailable("no model is loaded whose history it could be")
+        return self._logs
+
+    def use(self, logs: Sequence[EventLog]) -> None:
+        """From now on these; what has begun goes to those before."""
         self._logs = tuple(logs)
 
     async def append(self, request: EventsRequest, idempotency_key: str | None) -> EventsResponse:
@@ -101,14 +111,14 @@ class EventsService:
         Everything is validated before anything is written. With several embedding versions a failure may fall between
         two logs: a retry with the same idempotency key completes it and repeats nothing.
         """
-        batches = [(log.store, log.encode(request.events).records) for log in self._logs]
+        batches = [(log.store, log.encode(request.events).records) for log in self._in_use]
         replies = [await store.append(request.member_id, records, idempotency_key) for store, records in batches]
         appended, total, _ = replies[0]
         return EventsResponse(appended=appended, total=total, replayed=all(reply.replayed for reply in replies))
 
     async def history(self, member_id: str) -> HistoryResponse:
         """The stored log. Raises NotFound where there is none."""
-        log = self._logs[0]
+        log = self._in_use[0]
         history = await log.store.log(member_id)
         if history.total == 0:
             raise NotFound("no history is stored for this member")
@@ -116,4 +126,4 @@ class EventsService:
 
     async def erase(self, member_id: str) -> bool:
         """Erase every log of a member; whether there was one."""
-        return any([await log.store.erase(member_id) for log in self._logs])
+        return any([await log.store.erase(member_id) for log in self._in_use])

@@ -42,6 +42,7 @@ class Readiness:
         for surface in get_args(Surface):
             model = models.get(surface)
             checks[f"model:{surface}"] = f"version {model.manifest.version}" if model else "none"
+        stores = dict(stores)  # a reload may change them while they are asked
         answers = await asyncio.gather(*map(_ping, stores.values()))
         checks |= {f"store:{version}": answer for version, answer in zip(stores, answers, strict=True)}
         answered = all(answer == "ok" for answer in answers)

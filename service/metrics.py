@@ -1,5 +1,5 @@
-"""Metrics: every metric's name, help, labels and buckets. It does not know what it measures; nothing but this file and
-shadow_metrics.py knows Prometheus.
+"""Metrics: every metric's name, help, labels and buckets. It does not know what it measures; only this file,
+bundle_metrics.py and shadow_metrics.py know Prometheus.
 
 Label values come from closed sets (surfaces, modes, outcomes, stages, routes) and from the versions of loaded bundles,
 never from a request, so the number of series is bounded. Children are looked up once and kept: `labels()` takes a lock.
@@ -7,7 +7,7 @@ never from a request, so the number of series is bounded. Children are looked up
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import get_args
 
@@ -22,9 +22,9 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
-from model.bundle import Manifest
+from service.bundle_metrics import BundleMetrics
 from service.encoded import CacheEvent, EncodedHistoryCache
-from service.histories import HistoryStore
+from service.histories import Connections, HistoryStore
 from service.observation import Encoding, LookupResult, RankObservation
 from service.prefetch import PrefetchResult
 from service.schemas import Mode, Surface
@@ -47,6 +47,15 @@ ROUTES = (
     "/healthz",
     "/readyz",
     "/metrics",
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/{name}",
+    "/v2/models/{name}/ready",
+    "/v2/repository/index",
+    "/v2/repository/models/{name}/load",
+    "/v2/repository/models/{name}/unload",
+    "/v2/repository/models/{name}/rollback",
     "/dashboard",
     "/dashboard/data",
     "/dashboard/playground",
@@ -133,12 +142,6 @@ class Metrics:
         )
         self._events = Counter("ranker_events_appended", "Member actions stored", registry=registry)
         self._ready = Gauge("ranker_ready", "1 while the service takes requests, else 0", registry=registry)
-        self._bundle_info = Gauge(
-            "ranker_bundle_info",
-            "1 for each bundle that serves a surface now",
-            ("surface", "name", "version", "embedding_version", "encoder", "precision"),
-            registry=registry,
-        )
         self._loop_lag = Histogram(
             "ranker_event_loop_lag_seconds",
             "How much later than asked for the event loop woke a task that slept",
@@ -187,6 +190,7 @@ class Metrics:
         self._cache_events = cache(cache_events.labels)
         self._prefetches = cache(prefetches.labels)
         self._http = cache(http.labels)
+        self.bundles = BundleMetrics(registry)
         self.shadow = ShadowMetrics(registry, LATENCY_BUCKETS)
         self._show_zeros()
 
@@ -245,19 +249,17 @@ class Metrics:
         self._pool["queue_depth"].set_function(lambda: pool.waiting)
         self._pool["busy_threads"].set_function(lambda: pool.busy)
 
-    def watch_stores(self, stores: Collection[HistoryStore]) -> None:
-        self._redis_in_use.set_function(lambda: sum(store.connections().in_use for store in stores))
-        self._redis_limit.set_function(lambda: sum(store.connections().limit for store in stores))
-        self._store_cut_off.set_function(lambda: float(any(store.connections().cut_off for store in stores)))
+    def watch_stores(self, stores: Mapping[str, HistoryStore]) -> None:
+        def connections() -> list[Connections]:
+            """Asked on another thread: the list is made in one step, since stores come and go."""
+            return [store.connections() for store in list(stores.values())]
+
+        self._redis_in_use.set_function(lambda: sum(each.in_use for each in connections()))
+        self._redis_limit.set_function(lambda: sum(each.limit for each in connections()))
+        self._store_cut_off.set_function(lambda: float(any(each.cut_off for each in connections())))
 
     def watch_readiness(self, ready: Callable[[], bool]) -> None:
         self._ready.set_function(lambda: float(ready()))
-
-    def bundles(self, serving: Iterable[Manifest]) -> None:
-        """Say which bundles serve now; those that no longer do disappear."""
-        self._bundle_info.clear()
-        for m in serving:
-            self._bundle_info.labels(m.surface, m.name, m.version, m.embedding_version, m.encoder, m.precision).set(1)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All metrics as text and its content type, OpenMetrics where `accept` prefers it. Slow: run it on a thread."""

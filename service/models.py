@@ -1,6 +1,5 @@
-"""ModelRepository: which bundle serves each surface. It does not know torch, HTTP, or what a ranker computes.
-
-Also the seam between ranking and inference: the `Ranker` protocol, which `runtime.py` implements with TorchScript.
+"""A loaded model, and the seam between ranking and inference: the `Ranker` protocol, which `runtime.py` implements with
+TorchScript. It does not know torch, HTTP, or which model serves.
 """
 
 from __future__ import annotations
@@ -8,24 +7,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple, Protocol, get_args
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import MANIFEST_FILE, RANKER_FILE, BundleError, Manifest, Surface, versions
+from model.bundle import MANIFEST_FILE, RANKER_FILE, BundleError, Manifest
 from service.encoded import EncodedHistory
-from service.errors import ModelUnavailable
 from service.inputs import CandidateArrays, HistoryArrays
 from service.items import Items
 
 log = logging.getLogger(__name__)
-
-SURFACES: tuple[Surface, ...] = get_args(Surface)
 
 
 class Scored(NamedTuple):
@@ -112,43 +107,3 @@ class LoadedModel:
         """Names the very bundle, not only its version: part of every key of the encoded-history cache."""
         manifest = self.manifest
         return f"{manifest.name}/{manifest.version}/{manifest.files.get(RANKER_FILE, '')[:16]}"
-
-
-class ModelRepository:
-    """The newest version of `feed` and of `ads` under `root`. `load` turns a bundle's folder into a LoadedModel."""
-
-    def __init__(self, root: Path, load: Callable[[Path], LoadedModel]) -> None:
-        self._root = root
-        self._load = load
-        self._serving: dict[Surface, LoadedModel] = {}
-
-    def open(self) -> None:
-        """Load the newest version for every surface that has one; blocks. Raises BundleError.
-
-        A repository without any bundle is refused as well: a service that can rank nothing should not start.
-        """
-        for surface in SURFACES:
-            found = versions(self._root, surface)
-            if found:
-                self.serve(surface, found[-1])
-        if not self._serving:
-            raise BundleError(str(self._root), f"holds no bundle; expected {' or '.join(SURFACES)}/<version>/")
-
-    def serve(self, surface: Surface, version: str) -> None:
-        """Load one version and let it answer from now on; the one before serves until this one is ready."""
-        model = self._load(self._root / surface / version)
-        if (model.manifest.name, model.manifest.version, model.manifest.surface) != (surface, version, surface):
-            raise BundleError("manifest.json", f"says {model.manifest.name}/{model.manifest.version}, not its folder")
-        self._serving[surface] = model
-        log.info("serving %s version %s", surface, version)
-
-    @property
-    def serving(self) -> Mapping[Surface, LoadedModel]:
-        return self._serving
-
-    def get(self, surface: Surface) -> LoadedModel:
-        """The model that answers for `surface` now. Raises ModelUnavailable."""
-        try:
-            return self._serving[surface]
-        except KeyError:
-            raise ModelUnavailable(f"no model is loaded for {surface}") from None

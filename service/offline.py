@@ -16,8 +16,8 @@ from service.events import event_logs
 from service.histories import HistoryStore
 from service.items import Items
 from service.loading import LoadReport, load_histories
-from service.models import SURFACES
 from service.redis_histories import RedisHistoryStore
+from service.repository import SURFACES
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,16 +54,8 @@ def history_stores(settings: Settings, url: str, manifests: Iterable[Manifest]) 
         widths = {manifest.embedding_dim for manifest in bundles}
         if len(widths) > 1:
             raise ValueError(f"embedding version {version} is {' and '.join(map(str, sorted(widths)))} wide")
-        stores[version] = RedisHistoryStore(
-            url,
-            settings.namespace,
-            version,
-            widths.pop(),
-            max(manifest.max_history for manifest in bundles),
-            settings.store_timeout_ms,
-            settings.history_ttl_seconds,
-            settings.wait_replicas,
-        )
+        longest = max(manifest.max_history for manifest in bundles)
+        stores[version] = history_store(settings, url, bundles[0], longest)
     return stores
 
 
@@ -75,6 +67,20 @@ async def verify_stores(stores: Iterable[HistoryStore]) -> None:
             await store.verify()
         except StoreUnavailable as error:
             log.warning("whether Redis evicts histories is not known: %s", error.detail)
+
+
+def history_store(settings: Settings, url: str, manifest: Manifest, max_history: int) -> HistoryStore:
+    """The store of a manifest's embedding version. max_history: of the longest window that is read of it."""
+    return RedisHistoryStore(
+        url,
+        settings.namespace,
+        manifest.embedding_version,
+        manifest.embedding_dim,
+        max_history,
+        settings.store_timeout_ms,
+        settings.history_ttl_seconds,
+        settings.wait_replicas,
+    )
 
 
 def _read(root: Path, surface: str) -> tuple[Manifest, Items] | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from service import access
+from service import access, openapi_models
 from service.openapi_parts import REQUEST_ID as _REQUEST_ID
 from service.openapi_parts import answer as _json
 from service.openapi_parts import body as _body
@@ -19,21 +19,25 @@ from service.schemas import (
     EventsResponse,
     Health,
     HistoryResponse,
+    IndexRequest,
+    LoadRequest,
+    ModelMetadata,
+    ModelReady,
+    ModelState,
     PrefetchRequest,
     Problem,
     RankRequest,
     RankResponse,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    UnloadRequest,
 )
 
 _TYPES = (
-    RankRequest,
-    RankResponse,
-    PrefetchRequest,
-    EventsRequest,
-    EventsResponse,
-    HistoryResponse,
-    Health,
-    Problem,
+    *(RankRequest, RankResponse, PrefetchRequest, EventsRequest, EventsResponse, HistoryResponse, Health, Problem),
+    *(IndexRequest, LoadRequest, UnloadRequest, ModelState, ModelMetadata, ModelReady),
+    *(ServerMetadata, ServerLive, ServerReady),
 )
 _DESCRIPTION = """\
 Ranks feed and ads candidates for a member with a deep ranker over the member's recent actions. The history is encoded
@@ -130,9 +134,13 @@ def document(version: str, vocabulary: Vocabulary | None = None) -> dict[str, An
         "tags": [
             {"name": "ranking", "description": "Order candidates for a member"},
             {"name": "members", "description": "What a member did: append, inspect, erase"},
+            {
+                "name": "models",
+                "description": "Which versions there are, load, unload (Open Inference Protocol)",
+            },
             {"name": "operation", "description": "Health, readiness, metrics"},
         ],
-        "paths": _guarded(_paths(vocabulary or Vocabulary())),
+        "paths": _guarded({**_paths(vocabulary or Vocabulary()), **openapi_models.paths()}),
         "components": {"schemas": _schemas(), "securitySchemes": {"apiKey": _API_KEY}},
     }
 

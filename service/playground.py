@@ -46,9 +46,10 @@ def enabled(settings: Settings) -> bool:
 
 async def offer(settings: Settings, models: Mapping[Surface, LoadedModel], stores: Mapping[str, HistoryStore]) -> Offer:
     """Raises StoreUnavailable."""
-    store = next(iter(stores.values()))
+    model = next(iter(models.values()), None)
+    store = stores[model.manifest.embedding_version] if model else None
     return Offer(
-        members=sorted(await store.members(MEMBERS)),
+        members=sorted(await store.members(MEMBERS)) if store else [],
         surfaces={surface: _surface(model, settings.max_candidates) for surface, model in models.items()},
     )
 

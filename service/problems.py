@@ -32,6 +32,7 @@ TITLES = {
     "request_timeout": "The request took too long to arrive",
     "headers_too_large": "The request's head is too large",
     "method_not_allowed": "The method is not allowed here",
+    "bundle_refused": "The bundle is refused",
     "overloaded": "The service is overloaded",
     "rate_limited": "The API key is used too often",
     "deadline_exceeded": "The deadline passed",

@@ -1,6 +1,8 @@
-"""Report: a comparison as tables for a terminal. It does not know where the figures come from."""
+"""Report: a comparison, or the model repository, as tables for a terminal. It does not know where they come from."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -8,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.comparison import KEPT, Comparison
+from service.schemas import ModelState
 from service.stages import STAGES
 
 
@@ -25,6 +28,16 @@ def show(comparison: Comparison, console: Console, limit: int) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
         ratio = f"amortized vs non-amortized: {comparison.speedup:.1f}×"
         console.print(ratio, markup=False, highlight=False, soft_wrap=True)
+
+
+def models_table(states: Sequence[ModelState]) -> Table:
+    """One line a version, as the repository lists them."""
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("model", "version", "state", "reason"):
+        table.add_column(column, overflow="fold")
+    for state in states:
+        table.add_row(state.name, state.version, state.state, escape(state.reason))
+    return table
 
 
 def _ranking(comparison: Comparison, limit: int, title: str) -> Table:

@@ -149,3 +149,72 @@ class Problem(Struct, omit_defaults=True):
 class Health(Struct):
     status: Literal["ok", "unavailable"]
     checks: dict[str, str] = {}
+
+
+class IndexRequest(Struct, forbid_unknown_fields=True):
+    """ready: only versions that serve."""
+
+    ready: bool = False
+
+
+class ModelState(Struct):
+    """A version in the repository. READY: it serves. reason: why it does not, or why it could not be loaded again."""
+
+    name: str
+    version: str
+    state: Literal["READY", "LOADING", "UNAVAILABLE"]
+    reason: str
+
+
+class LoadParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    version: Annotated[str, Meta(pattern="^[0-9]{1,18}$", description="default: the newest")] | None = None
+
+
+class LoadRequest(Struct, forbid_unknown_fields=True):
+    parameters: LoadParameters = LoadParameters()
+
+
+class UnloadParameters(Struct, frozen=True, forbid_unknown_fields=True):
+    unload_dependents: Annotated[bool, Meta(description="accepted; no model has any")] = False
+
+
+class UnloadRequest(Struct, forbid_unknown_fields=True):
+    parameters: UnloadParameters = UnloadParameters()
+
+
+class ServerMetadata(Struct):
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(Struct):
+    """shape: -1 where it varies."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(Struct):
+    """versions: in the repository, of which `parameters.serving` answers. inputs, outputs: of the artifact."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, str | int]
+
+
+class ServerLive(Struct):
+    live: bool
+
+
+class ServerReady(Struct):
+    ready: bool
+
+
+class ModelReady(Struct):
+    name: str
+    ready: bool

@@ -169,7 +169,9 @@ class ShadowComparison:
             return served.history
         manifest = served.model.manifest
         try:
-            store = self._stores[manifest.embedding_version]
+            store = self._stores.get(manifest.embedding_version)
+            if store is None:  # no model that serves, or did before, reads it any more
+                raise _Dropped("history")
             history = await store.get(served.member_id, Window(manifest.max_history, manifest.slack))
             assert history is not None, "only a known version can be unchanged"
             if history.version != served.version:

@@ -17,7 +17,7 @@ MAX_LINES = 300
 ONLY_IN = {
     "torch": {"service/runtime.py"},
     "redis": {"service/redis_calls.py"},
-    "prometheus_client": {"service/metrics.py", "service/shadow_metrics.py"},
+    "prometheus_client": {"service/metrics.py", "service/bundle_metrics.py", "service/shadow_metrics.py"},
     "opentelemetry": {"service/tracing.py"},
     "fastapi": {"service/app.py", "service/routes.py", "service/openinference.py"},
 }

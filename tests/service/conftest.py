@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from model.bundle import Manifest
 from service.embedded_redis import EmbeddedRedis
 from service.histories import InMemoryHistoryStore
 from service.redis_histories import RedisHistoryStore
 from service.settings import Settings
 from tests.live import Live, serving
+from tests.service.reloads import Bystander, Loader
 from tests.service.stores import DIM, Backend
 
 
@@ -65,3 +68,44 @@ def clean_environment() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("RANKER_")]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def versions(
+    repository: Path, export: Callable[[Path, str, int], Manifest], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """feed/1 and feed/2, whose scores differ, and ads/1."""
+    root = shutil.copytree(repository, tmp_path_factory.mktemp("versions") / "models")
+    export(root / "feed" / "2", "feed", 22)
+    return root
+
+
+@pytest.fixture
+def growing(versions: Path, tmp_path: Path) -> Path:
+    """A repository of the test's own, without feed/2 yet."""
+    root = shutil.copytree(versions, tmp_path / "models")
+    shutil.move(root / "feed" / "2", tmp_path / "new")
+    return root
+
+
+@pytest.fixture
+def reloadable(settings: Settings, growing: Path) -> Iterator[Live]:
+    patient = {"store_timeout_ms": 10_000.0}  # a crowded machine is no reason for a degraded answer here
+    with serving(settings.model_copy(update={"model_repository": growing, **patient})) as running:
+        yield running
+
+
+@pytest.fixture
+def root(repository: Path, tmp_path: Path) -> Path:
+    """A copy of the repository, to change."""
+    return shutil.copytree(repository, tmp_path / "models")
+
+
+@pytest.fixture
+def around() -> Bystander:
+    return Bystander()
+
+
+@pytest.fixture
+def loader() -> Loader:
+    return Loader()

@@ -10,7 +10,7 @@ import pytest
 
 from model.bundle import ItemTable, Manifest
 from service.codec import decode_records, encode_records
-from service.errors import HistoryDamaged, InvalidRequest, NotFound, StoreUnavailable
+from service.errors import HistoryDamaged, InvalidRequest, ModelUnavailable, NotFound, StoreUnavailable
 from service.events import EventLog, EventsService, event_logs
 from service.histories import Appended, InMemoryHistoryStore, Window
 from service.items import Items
@@ -165,7 +165,10 @@ def test_bundles_that_share_a_version_but_not_its_tables_are_refused(store: InMe
         event_logs(bundles, {"v1": store})
 
 
-def test_a_service_needs_a_log() -> None:
-    """Without any embedding version events would be acknowledged and lost."""
-    with pytest.raises(ValueError, match="embedding version"):
-        EventsService([])
+async def test_without_a_log_nothing_is_acknowledged() -> None:
+    """Before any model serves an event would be lost; it is to be sent again."""
+    events = EventsService()
+    with pytest.raises(ModelUnavailable):
+        await events.append(request(("a", "view", 1)), None)
+    with pytest.raises(ModelUnavailable):
+        await events.history("m")

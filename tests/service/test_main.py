@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from service.__main__ import app
 from service.settings import Settings
-from tests.live import Live, process
+from tests.live import Live, process, serving
 
 
 def run(*arguments: object) -> Result:
@@ -165,3 +167,32 @@ def test_serve_loads_a_file_before_it_is_ready(repository: Path, file: Path) -> 
 
     assert json.loads(result.output)["history"] == {"length": 2, "source": "store"}
     assert sum("ready at" in line for line in service.log) == 1
+
+
+def test_a_model_is_listed_loaded_and_rolled_back(
+    settings: Settings, repository: Path, export: Callable[[Path, str, int], object], tmp_path: Path
+) -> None:
+    """One command each: what there is, another version, and back."""
+    root = shutil.copytree(repository, tmp_path / "models")
+    with serving(settings.model_copy(update={"model_repository": root})) as live:
+        export(root / "feed" / "2", "feed", 5)
+
+        assert run("load", "--surface", "feed", "--url", live.url).stdout == "feed version 2 serves\n"
+        assert run("rollback", "--surface", "feed", "--url", live.url).stdout == "feed version 1 serves\n"
+        assert run("load", "--surface", "feed", "--version", 2, "--url", live.url).exit_code == 0
+        listed = run("models", "--url", live.url)
+        lines = [line.split() for line in listed.stdout.splitlines()]
+        assert ["feed", "2", "READY"] in lines
+        assert ["feed", "1", "UNAVAILABLE", "not", "loaded"] in lines
+
+        missing = run("load", "--surface", "feed", "--version", 3, "--url", live.url)
+        assert (missing.exit_code, missing.stdout) == (1, "")
+        assert "404 not_found" in missing.stderr
+
+
+def test_a_service_that_cannot_be_asked_is_said() -> None:
+    """For the commands about models as well."""
+    result = run("models", "--url", "http://127.0.0.1:1")
+
+    assert result.exit_code == 1
+    assert "cannot reach http://127.0.0.1:1" in result.stderr

@@ -9,7 +9,6 @@ from typing import get_args
 
 import pytest
 
-from model.bundle import Manifest
 from service.encoded import EncodedHistoryCache
 from service.metrics import LATENCY_BUCKETS, ROUTES, Metrics
 from service.observation import Encoding, Outcome, RankObservation
@@ -138,32 +137,6 @@ def test_gauges_read_what_they_watch(metrics: Metrics) -> None:
     assert value(metrics, "ranker_inflight_requests", mode="amortized") == 3
     assert value(metrics, "ranker_inflight_requests", mode="non_amortized") == 1
     assert value(metrics, "ranker_ready") == 1
-
-
-def test_a_bundle_that_no_longer_serves_disappears(metrics: Metrics) -> None:
-    """`ranker_bundle_info` says what serves now, not what ever did."""
-    fields = {
-        "name": "feed",
-        "surface": "feed",
-        "torch_version": "2.6",
-        "encoder": "transformer",
-        "embedding_dim": 4,
-        "layers": 1,
-        "heads": 1,
-        "ffn_dim": 4,
-        "max_history": 4,
-        "slack": 1,
-        "max_candidates": 4,
-        "tasks": [{"name": "click"}],
-        "actions": ["view"],
-        "meta_dim": 0,
-        "embedding_version": "e1",
-    }
-    metrics.bundles([Manifest.model_validate(fields | {"version": "1"})])
-    metrics.bundles([Manifest.model_validate(fields | {"version": "2"})])
-
-    text = metrics.exposition("")[0].decode()
-    assert re.findall(r'^ranker_bundle_info\{.*version="(\d)"', text, re.MULTILINE) == ["2"]
 
 
 def test_process_platform_and_gc_are_there(metrics: Metrics) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from service import openapi
 from service.errors import STATUS
+from service.openinference import admin, metadata
 from service.problems import TITLES
 from service.routes import router
 from service.schemas import EventsRequest, EventsResponse, PrefetchRequest, Problem, RankRequest, RankResponse
@@ -71,7 +72,7 @@ def test_every_route_is_documented_and_every_documented_path_exists() -> None:
     """The document is written by hand beside the routes, so they are compared."""
     routes = {
         (re.sub(r":\w+", "", route.path), method.lower())
-        for route in router.routes
+        for route in (*router.routes, *metadata.routes, *admin.routes)
         for method in route.methods  # type: ignore[attr-defined]
     }
     documented = {(path, method) for path, item in openapi.document("0")["paths"].items() for method in item}
@@ -80,10 +81,11 @@ def test_every_route_is_documented_and_every_documented_path_exists() -> None:
 
 
 def test_every_status_of_an_error_is_documented_for_ranking() -> None:
-    """Whatever the error tree can answer, the rank path shows, but 404: it names no resource."""
+    """Whatever the error tree can answer, the rank path shows, but 404 and 409: it names no resource and loads no
+    bundle."""
     responses = openapi.document("0")["paths"]["/v1/rank"]["post"]["responses"]
 
-    assert set(responses) == {str(status) for status in STATUS.values()} - {"404"} | {"200"}
+    assert set(responses) == {str(status) for status in STATUS.values()} - {"404", "409"} | {"200"}
 
 
 def test_problem_examples_are_problems() -> None:
