@@ -98,3 +98,19 @@ compare: $(READY) ## the same requests in both modes, by turns: a table and a pl
 .PHONY: chaos
 chaos: $(READY) ## the fault table against the real service under load; QUICK=1 ROW="name …"
 	$(BIN)/python -m loadtests.chaos $(if $(QUICK),--quick) $(if $(ROW),--row $(ROW)) $(BUNDLES)
+
+# Triton's wheel wants a numpy of its own; torch is the same build as ours, or the comparison would be one of builds.
+PEERS       := build/peers/venv
+PEERS_READY := $(PEERS)/.ready
+PEERS_PIP    = $(PEERS)/bin/python -m pip install --disable-pip-version-check --progress-bar off
+TORCH        = $$($(BIN)/python -c 'import torch; print(torch.__version__.split("+")[0])')
+QUICK       ?=
+
+.PHONY: bench-peers
+bench-peers: $(PEERS_READY) ## our service beside Triton, a typical FastAPI service and the floor; QUICK=1: under 3 min
+	$(BIN)/python -m loadtests.bench_peers --peers $(PEERS) $(if $(QUICK),--quick)
+
+$(PEERS_READY): $(READY)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS_PIP) "torch==$(TORCH)" "nvidia-pytriton>=0.7" && touch $@ || \
+	  echo "Triton could not be installed here; the others are compared without it" >&2
