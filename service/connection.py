@@ -47,6 +47,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._bounds = bounds
+        self._heard = False
         self._refused = False
         self._running: RequestResponseCycle | None = None
         self._owed_since: float | None = None  # when the client began to owe us the rest of a request
@@ -68,7 +69,10 @@ class Connection(HttpToolsProtocol):
         if self.flow.read_paused:  # it is we who do not read
             self._owed_since = now
         elif now - self._owed_since > self._bounds.transfer_seconds:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            if self._heard:
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            else:  # a connection kept ready for later: to the request that crosses it, a 408 would look like its answer
+                self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -83,6 +87,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        self._heard = True
         self._unset_keepalive_if_required()
         if self._owed_since is None:
             self._owed_since = self.loop.time()
@@ -153,8 +158,10 @@ class Connection(HttpToolsProtocol):
         self._tell(status, counted=not owed)
 
     def _tell(self, status: HTTPStatus, *, counted: bool) -> None:
-        answer = problems.of_status(status, uuid.uuid4().hex)
-        headers = {**answer.headers, "content-length": str(len(answer.body)), "connection": "close"}
+        request_id = uuid.uuid4().hex
+        answer = problems.of_status(status, request_id)
+        headers = {**answer.headers, "content-length": str(len(answer.body)), "x-request-id": request_id}
+        headers["connection"] = "close"
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode() + answer.body)
         if counted and "metrics" in self.app_state:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -124,3 +126,18 @@ def test_a_tampered_bundle_is_refused_in_one_line(repository: Path, tmp_path: Pa
     assert len(told) == 1
     assert "differs from the manifest" in told[0]
     assert "Traceback" not in "".join(service.log)
+
+
+@pytest.mark.parametrize(("allowed", "accepted"), [(5000, 4096), (1000, 744)])
+def test_connections_leave_files_for_the_service_itself(allowed: int, accepted: int) -> None:
+    """A flood of clients cannot take the descriptors that Redis and the bundles need: the limit of open files is raised
+    as far as it goes, and what it does not allow is not accepted either."""
+    program = (
+        "import resource; from service.server import _bounds; from service.settings import Settings;"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (300, {allowed}));"
+        "print(_bounds(Settings()).connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert said.stdout.split() == [str(accepted), str(min(allowed, 4096 + 256))]
+    assert ("fewer connections" in said.stderr) is (accepted < 4096)
