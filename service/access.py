@@ -9,8 +9,8 @@ import logging
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import keys, problems
-from service.errors import RankonceError
+from service import browser, keys, problems
+from service.errors import Forbidden, RankonceError
 from service.keys import ApiKeys
 from service.middleware import send_problem
 
@@ -27,6 +27,10 @@ OPEN_FOLDERS = ("/docs/assets/", "/dashboard/assets/")
 NEEDED: dict[str, keys.Scope] = {"/v1/rank": "rank", "/v1/prefetch": "rank", "/v1/events": "events"}
 
 
+HARMLESS = ("GET", "HEAD", "OPTIONS")
+"""They change nothing, and a page of another site learns nothing from them."""
+
+
 def needed(path: str) -> keys.Scope | None:
     """The scope that a path needs; None: it is open to all."""
     if path in OPEN or path.startswith(OPEN_FOLDERS):
@@ -35,22 +39,29 @@ def needed(path: str) -> keys.Scope | None:
 
 
 class Access:
-    """Refuses before a body is read. Without keys in the state everything is open."""
+    """Refuses before a body is read. Without keys in the state everything is open, but not to other sites' pages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held: ApiKeys | None = scope["state"].get("keys") if scope["type"] == "http" else None
-        wanted = needed(scope["path"]) if held is not None else None
-        if held is not None and wanted is not None:
+        if scope["type"] == "http":
             try:
-                held.check(_secret(scope), wanted)
+                _check(scope)
             except RankonceError as error:
                 log.debug("%s: %s", error.code, error.detail)
                 await send_problem(problems.of_error(error, scope["state"]["request_id"]), send)
                 return
         await self._app(scope, receive, send)
+
+
+def _check(scope: Scope) -> None:
+    """Raises Unauthorized, Forbidden or RateLimited."""
+    if scope["method"] not in HARMLESS and browser.from_elsewhere(scope["headers"]):
+        raise Forbidden("a page of another site may not ask for this")
+    held: ApiKeys | None = scope["state"].get("keys")
+    if held is not None and (wanted := needed(scope["path"])) is not None:
+        held.check(_secret(scope), wanted)
 
 
 def _secret(scope: Scope) -> str | None:

@@ -1,9 +1,12 @@
-"""Browser: what an answer forbids a browser to do with it, by its path. It does not know what is answered.
+"""Browser: what an answer forbids a browser to do with it, and which requests a browser sends for another site's page.
 
-No answer is ever readable for a page from elsewhere: there are no CORS headers, and no setting that adds them.
+No answer is ever readable for a page from elsewhere: there are no CORS headers, and no setting that adds them. This
+module does not know what is asked or answered.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -20,6 +23,19 @@ _ALWAYS = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancest
 _SWAGGER = "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 _PAGE: Headers = (*_ISOLATED, (b"content-security-policy", _ALWAYS.encode()))
 _DOCS: Headers = (*_ISOLATED, (b"content-security-policy", (_ALWAYS + _SWAGGER).encode()))
+
+
+def from_elsewhere(sent: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether these request headers are a browser's on behalf of another site's page. Programs send none of them.
+
+    `Sec-Fetch-Site` is the browser's own word and stays right behind a proxy; older browsers send `Origin` alone.
+    """
+    told = dict(sent)
+    site = told.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in (b"same-origin", b"none")
+    origin = told.get(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != told.get(b"host")
 
 
 def headers(path: str) -> Headers:

@@ -14,7 +14,18 @@ OTHERS = ("null", "true", "{}", "[]", "[" * 5000, '{"a":' * 5000, "[" * 300 + "]
 NAMES = (
     *(b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"expect", b"connection"),
     *(b"x-request-id", b"traceparent", b"tracestate", b"idempotency-key", b"upgrade", b"authorization", b"host"),
-    *(b"x-rankonce-shadow", b"x-request-deadline-ms", b"accept", b"x-" + b"n" * 900, b"", b" ", b"a b", b"\xff"),
+    *(
+        b"x-rankonce-shadow",
+        b"origin",
+        b"sec-fetch-site",
+        b"x-request-deadline-ms",
+        b"accept",
+        b"x-" + b"n" * 900,
+        b"",
+        b" ",
+        b"a b",
+        b"\xff",
+    ),
 )
 VALUES = (
     *(b"", b"0", b"-1", b"9" * 40, b"1e3", b"chunked", b"gzip, chunked", b"chunked, chunked", b"100-continue", b"1"),

@@ -49,6 +49,11 @@ class Target:
         text = httpx.get(f"{self.url}/metrics", timeout=_LONGEST_SECONDS).text
         return sum(float(count) for count in _ANSWERED.findall(text))
 
+    def mend(self) -> None:
+        """Load again what the fuzzers may have unloaded, as they may."""
+        for surface in {body["surface"] for path, body in self.bodies if path == "/v1/rank"}:
+            httpx.post(f"{self.url}/v2/repository/models/{surface}/load", timeout=_LONGEST_SECONDS).raise_for_status()
+
     def complaint(self) -> str | None:
         """None while every example is still answered as it should be, else what is wrong."""
         try:

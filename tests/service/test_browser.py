@@ -40,10 +40,36 @@ def test_no_page_from_elsewhere_may_read_an_answer(live: Live, path: str) -> Non
     assert live.http.options(path, headers=asked).status_code in (404, 405)
 
 
-def test_a_form_of_another_page_cannot_rank(live: Live) -> None:
-    """What a browser sends anywhere without asking first is not taken for a request."""
+@pytest.mark.parametrize(
+    "sent",
+    [
+        ELSEWHERE,
+        {"origin": "null"},
+        {"origin": "http://["},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {**ELSEWHERE, "sec-fetch-site": "cross-site"},
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(live: Live, sent: dict[str, str]) -> None:
+    """Not even by what a browser sends anywhere without asking first, such as a POST without a body."""
+    for path in ("/v1/rank", "/v1/events", "/v2/repository/models/feed/unload", "/nothing"):
+        answer = live.http.post(path, headers=sent)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+def test_our_own_page_and_programs_are_heard(live: Live) -> None:
+    """A browser says that it asks for the service's own page, also behind a proxy; others say nothing."""
+    own = {"origin": live.url}
+    behind_a_proxy = {"origin": "https://public.example", "sec-fetch-site": "same-origin"}
+    for sent in (own, behind_a_proxy, {"sec-fetch-site": "none"}, {}):
+        assert live.http.post("/v1/rank", json=request(), headers=sent).status_code == 200
+
+
+def test_a_form_cannot_rank(live: Live) -> None:
+    """The media types that a form can send are not read."""
     for media_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-        answer = live.http.post("/v1/rank", content=b"{}", headers={**ELSEWHERE, "content-type": media_type})
+        answer = live.http.post("/v1/rank", content=b"{}", headers={"content-type": media_type})
         assert answer.status_code == 415
 
 
