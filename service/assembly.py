@@ -22,6 +22,7 @@ from service.admission import Admission
 from service.bodies import BODIES_AT_A_TIME, BodyBudget
 from service.bundle_metrics import BundleMetrics
 from service.bundles import load_beside, load_model
+from service.crowd import Crowd
 from service.dashboard import Recorder
 from service.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from service.encoded import EncodedHistoryCache
@@ -48,6 +49,8 @@ from service.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
+_LOOP_SHARE = 0.5  # of the store's timeout: longest that a reply of the store may wait for the event loop
+
 
 class State(TypedDict):
     """What requests read. App-lifetime."""
@@ -59,6 +62,7 @@ class State(TypedDict):
     stores: Mapping[str, HistoryStore]
     encoded: EncodedHistoryCache
     ranking: RankingService
+    crowd: Crowd
     prefetching: Prefetching
     events: EventsService
     recorder: Recorder
@@ -109,6 +113,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     await verify_stores(stores.values())
 
     admission = Admission.from_settings(settings)
+    crowd = Crowd(_LOOP_SHARE * settings.store_timeout_ms / 1e3, fewest=2 * settings.inference_threads)
     metrics.watch_cache(encoded)
     metrics.watch_inflight(admission.in_flight)
     metrics.watch_readiness(lambda: readiness.serving)
@@ -134,6 +139,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
         stores=stores,
         encoded=encoded,
         ranking=ranking,
+        crowd=crowd,
         prefetching=prefetching,
         events=events,
         recorder=recorder,

@@ -125,12 +125,15 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._unparsed += len(body) * (1 + _FRAMING)
+        self._expected(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._owed_since = None
         super().on_message_complete()
+
+    def _expected(self, body: bytes) -> None:
+        self._unparsed += len(body) * (1 + _FRAMING)
 
     def _count_head(self, more: int) -> None:
         self._head_bytes += more

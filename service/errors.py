@@ -10,7 +10,8 @@
     ├── Forbidden             403  the key is known and lacks the scope
     ├── NotFound              404  no such member history, model or path
     ├── BundleRefused         409  the bundle must not serve; the one before serves on
-    ├── Overloaded            429  no permit was free: retry after `retry_after_seconds`
+    ├── Overloaded            429  there is no room for it: retry after `retry_after_seconds`
+    │   ├── NoTime            429  what is ahead of it would take too long
     │   └── RateLimited       429  the key's own rate is used up
     ├── DeadlineExceeded      504  the answer would have come too late
     ├── Unavailable           503  something the request needs is not there now
@@ -24,6 +25,8 @@
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 
 class RankonceError(Exception):
@@ -87,11 +90,21 @@ class BundleRefused(RankonceError):
 
 
 class Overloaded(RankonceError):
+    """reason: what ran out."""
+
     code = "overloaded"
+    reason: Literal["permits", "wait"] = "permits"
 
     def __init__(self, detail: str, retry_after_seconds: float) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class NoTime(Overloaded):
+    """It would have to wait for longer than it may."""
+
+    code = "no_time"
+    reason = "wait"
 
 
 class RateLimited(Overloaded):
@@ -137,6 +150,7 @@ STATUS: dict[type[RankonceError], int] = {
     NotFound: 404,
     BundleRefused: 409,
     Overloaded: 429,
+    NoTime: 429,
     RateLimited: 429,
     DeadlineExceeded: 504,
     Unavailable: 503,

@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from service.bundle_metrics import BundleMetrics
 from service.encoded import CacheEvent, EncodedHistoryCache
 from service.histories import Connections, HistoryStore
-from service.observation import Encoding, LookupResult, RankObservation
+from service.observation import Encoding, LookupResult, RankObservation, Shed
 from service.prefetch import PrefetchResult
 from service.schemas import Mode, Surface
 from service.shadow_metrics import ShadowMetrics
@@ -119,7 +119,10 @@ class Metrics:
             registry=registry,
         )
         shed = Counter(
-            "ranker_shed", "Ranking requests not served to their end, by what ran out", ("reason",), registry=registry
+            "ranker_shed",
+            "Ranking requests not served to their end, by what ran out; event_loop: before anything was read of them",
+            ("reason",),
+            registry=registry,
         )
         cache_events = Counter(
             "ranker_encoded_history_cache_events",
@@ -211,10 +214,8 @@ class Metrics:
             self._inference_seconds(seen.mode, seen.surface, seen.model_version, encoding).observe(
                 seen.inference_seconds, exemplar
             )
-        if seen.outcome == "shed":
-            self._shed("permits").inc()
-        elif seen.outcome == "deadline":
-            self._shed("deadline").inc()
+        if seen.shed is not None:
+            self._shed(seen.shed).inc()
 
     def loop_lag(self, seconds: float) -> None:
         self._loop_lag.observe(seconds)
@@ -226,6 +227,11 @@ class Metrics:
     def answered(self, route: str | None, status: int) -> None:
         """Count one HTTP answer. Paths that are no route of ours share one label."""
         self._http(route if route in ROUTES else OTHER_ROUTE, str(status)).inc()
+
+    def turned_away(self, route: str, status: int) -> None:
+        """Count one ranking request that was refused before it was decoded."""
+        self._shed("event_loop").inc()
+        self.answered(route, status)
 
     def cache_event(self, event: CacheEvent) -> None:
         self._cache_events(event).inc()
@@ -285,5 +291,5 @@ class Metrics:
             self._cache_events(event)
         for prefetch in get_args(PrefetchResult):
             self._prefetches(prefetch)
-        for reason in ("permits", "deadline"):
+        for reason in (*get_args(Shed), "event_loop"):
             self._shed(reason)

@@ -40,7 +40,7 @@ class RequestContext:
             await self._lifespan(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         caller = _caller(scope)
@@ -114,7 +114,7 @@ def _begin_span(
     return tracer.begin(scope["method"], scope["path"], request_id, caller, state)
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(scope: Scope) -> str:
     """The caller's id where it is safe to log and echo, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):

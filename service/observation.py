@@ -21,6 +21,7 @@ from service.schemas import Mode, Surface
 from service.stages import StageClock
 
 Outcome = Literal["ok", "degraded", "invalid", "shed", "deadline", "unavailable", "failed", "cancelled"]
+Shed = Literal["permits", "wait", "deadline"]
 Encoding = Literal["computed", "cached", "extended"]
 LookupResult = Literal["found", "unchanged", "absent", "unavailable", "damaged"]
 
@@ -38,7 +39,8 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
 class RankObservation:
     """Filled in as the request goes; None = it never got so far. Reported once.
 
-    candidates, history_length: counts · lookup: what the store said · encoding: where the encoded history came from
+    shed: what ran out, of a request that was refused or cut off · candidates, history_length: counts · lookup: what
+    the store said · encoding: where the encoded history came from
     (None in the non-amortized mode) · inference_seconds: the ranker's own work, waiting for a thread not included ·
     total_seconds: the whole request · trace_id: of the trace that records it
     """
@@ -47,6 +49,7 @@ class RankObservation:
     mode: Mode
     candidates: int
     outcome: Outcome = "failed"
+    shed: Shed | None = None
     model_version: str | None = None
     lookup: LookupResult | None = None
     history_length: int | None = None
@@ -62,6 +65,10 @@ class RankObservation:
 
     def fail(self, error: BaseException) -> None:
         self.outcome = next((outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), "failed")
+        if isinstance(error, Overloaded):
+            self.shed = error.reason
+        elif isinstance(error, DeadlineExceeded):
+            self.shed = "deadline"
         if self.lookup is None and isinstance(error, (HistoryDamaged, StoreUnavailable)):
             self.lookup = "damaged" if isinstance(error, HistoryDamaged) else "unavailable"
 

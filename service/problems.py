@@ -34,6 +34,7 @@ TITLES = {
     "method_not_allowed": "The method is not allowed here",
     "bundle_refused": "The bundle is refused",
     "overloaded": "The service is overloaded",
+    "no_time": "The wait would be too long",
     "rate_limited": "The API key is used too often",
     "deadline_exceeded": "The deadline passed",
     "unavailable": "The service is unavailable",

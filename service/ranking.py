@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from service.admission import Admission
+from service.admission import Admission, Work
 from service.answers import Answer, explain, rank_candidates
 from service.codec import HistoryVersion
 from service.encoded import Cached, EncodedHistory, EncodedHistoryCache, EncodedKey
@@ -75,9 +75,14 @@ class RankingService:
         mode = request.mode or self._settings.default_mode
         seen = RankObservation(request.surface, mode, len(request.candidates))
         try:
-            async with self._admission.admit(mode, give_up):
-                response, served = await self._answer(request, request_id, mode, seen)
+            model = self._models.get(request.surface)
+            seen.model_version = model.manifest.version
+            work = _work(model, mode, len(request.candidates))
+            async with self._admission.admit(mode, work, give_up):
+                response, served = await self._answer(request, request_id, model, mode, seen)
             seen.succeed()
+            if seen.inference_seconds is not None:
+                self._admission.took(mode, work, seen.inference_seconds)
             return Ranking(response, seen.clock, served)
         except BaseException as error:
             seen.fail(error)
@@ -87,11 +92,8 @@ class RankingService:
             self._observer.ranked(seen)
 
     async def _answer(
-        self, request: RankRequest, request_id: str, mode: Mode, seen: RankObservation
+        self, request: RankRequest, request_id: str, model: LoadedModel, mode: Mode, seen: RankObservation
     ) -> tuple[RankResponse, Served]:
-        model = self._models.get(request.surface)
-        seen.model_version = model.manifest.version
-
         with seen.clock.stage("history"):
             kept = self._kept(request, mode, model)
             lookup = await self._histories.read(model, request.member_id, kept)
@@ -201,3 +203,10 @@ class RankingService:
             encoded = await model.ranker.encode_history(arrays)
         attention = await model.ranker.explain(encoded, candidates.chosen(answer.chosen))
         explain(answer.ranked, attention, count, history, model.manifest, model.items)
+
+
+def _work(model: LoadedModel, mode: Mode, candidates: int) -> Work:
+    """Both modes are linear in the candidates. An encoding costs about as much as half its length in candidates does:
+    of the last of two layers only keys and values are computed (DECISIONS.md)."""
+    encoding = model.manifest.max_history / 2 if mode == "amortized" else 0.0
+    return Work(model.manifest.surface, candidates + encoding)

@@ -25,6 +25,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from service.connection import Bounds, Connection
 from service.settings import Settings
+from service.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
-                http=cast(type[Connection], partial(Connection, _bounds(settings))),
+                http=cast(type[Connection], partial(Turnstile, _bounds(settings))),
                 ws="none",
                 lifespan="on",
                 log_config=None,

@@ -11,7 +11,7 @@ import pytest
 
 from service.encoded import EncodedHistoryCache
 from service.metrics import LATENCY_BUCKETS, ROUTES, Metrics
-from service.observation import Encoding, Outcome, RankObservation
+from service.observation import Encoding, Outcome, RankObservation, Shed
 from service.redis_calls import MAX_CONNECTIONS
 from service.schemas import Candidate, Event, Mode, RankRequest
 from service.settings import Settings
@@ -80,10 +80,10 @@ def test_the_non_amortized_mode_counts_as_computed(metrics: Metrics) -> None:
     assert value(metrics, "ranker_inference_duration_seconds_count", **labels) == 1
 
 
-@pytest.mark.parametrize(("outcome", "reason"), [("shed", "permits"), ("deadline", "deadline")])
-def test_what_was_not_served_is_counted_by_reason(metrics: Metrics, outcome: Outcome, reason: str) -> None:
+@pytest.mark.parametrize(("outcome", "reason"), [("shed", "permits"), ("shed", "wait"), ("deadline", "deadline")])
+def test_what_was_not_served_is_counted_by_reason(metrics: Metrics, outcome: Outcome, reason: Shed) -> None:
     """A request without a permit, and one that ran out of time; its duration is observed all the same."""
-    metrics.ranked(RankObservation("ads", "amortized", 5, outcome, total_seconds=1.0))
+    metrics.ranked(RankObservation("ads", "amortized", 5, outcome, shed=reason, total_seconds=1.0))
 
     assert value(metrics, "ranker_shed_total", reason=reason) == 1
     labels = {"surface": "ads", "mode": "amortized", "outcome": outcome}
