@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from service.breaker import CircuitBreaker
+from service.breaker import PAUSE_SECONDS, CircuitBreaker
 from service.errors import NotReplicated, StoreUnavailable
 from service.histories import Connections
 
@@ -28,7 +28,7 @@ Send = Callable[..., Awaitable[Any]]
 
 MAX_CONNECTIONS = 32
 MOST_WAITING = MAX_CONNECTIONS // 2  # so that slow replicas never take every connection from the reads
-WAIT_SHARE = 0.8  # of what is left of the budget: Redis says that a replica is late before we give up on Redis
+WAIT_SHARE = 0.6  # of what is left of the budget: Redis says that a replica is late before we give up on Redis
 
 _SCRIPT_ERROR = re.compile(r"(DAMAGED|CONFLICT) ([a-z ]+)$")
 _READ_ONLY = "it is a read-only replica"
@@ -101,16 +101,17 @@ class RedisCalls:
         self._replicas = replicas
         self._waiting = asyncio.Semaphore(MOST_WAITING)
         self._breaker = CircuitBreaker()
+        self._next_look = 0.0
         self._client = connect(url, self._timeout_seconds)
 
-    async def command(self, *words: Any, writes: bool = False) -> Any:
-        """A command's reply. Raises StoreUnavailable, and NotReplicated for one that writes.
+    async def command(self, *words: Any, replicated: bool = False) -> Any:
+        """A command's reply. Raises StoreUnavailable, and NotReplicated for one that is to be `replicated`.
 
         What was refused was not written; what did not answer in time, or was not replicated, may have been.
         """
-        return await self._within_budget(lambda send: send(*words), writes)
+        return await self._within_budget(lambda send: send(*words), replicated)
 
-    async def script(self, script: Script, keys: Sequence[bytes], *args: bytes | str | int, writes: bool) -> Any:
+    async def script(self, script: Script, keys: Sequence[bytes], *args: bytes | str | int, replicated: bool) -> Any:
         """A script's reply: as `command`, and ScriptError for the script's own errors."""
 
         async def evaluate(send: Send) -> Any:
@@ -119,13 +120,15 @@ class RedisCalls:
             except NoScriptError:  # a new or restarted server, or SCRIPT FLUSH: EVAL stores the script again
                 return await send("EVAL", script.text, len(keys), *keys, *args)
 
-        return await self._within_budget(evaluate, writes)
+        return await self._within_budget(evaluate, replicated)
 
     async def drop_idle_connections(self) -> None:
         """Use none of them again: what came over one was not what it should be."""
         pool = getattr(self._client, "connection_pool", None)
         if pool is not None:
-            await pool.disconnect(inuse_connections=False)
+            # Taken out at once: the pool's own way would close one that somebody is just being given.
+            idle, pool._available_connections = pool._available_connections, []
+            await asyncio.gather(*(connection.disconnect(nowait=True) for connection in idle))
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -137,10 +140,10 @@ class RedisCalls:
         in_use = len(pool._in_use_connections)  # there is no public way to it
         return Connections(in_use, pool.max_connections, self._breaker.open)
 
-    async def _within_budget(self, call: Callable[[Send], Awaitable[Any]], writes: bool) -> Any:
+    async def _within_budget(self, call: Callable[[Send], Awaitable[Any]], replicated: bool) -> Any:
         """At most the timeout in all, whatever it is that hangs: a turn, a free connection, the connect, the reply."""
         end = asyncio.get_running_loop().time() + self._timeout_seconds
-        if not (writes and self._replicas):
+        if not (replicated and self._replicas):
             return await self._admitted(lambda: call(self._client.execute_command), end)
         try:
             async with asyncio.timeout_at(end - self._timeout_seconds / 2):  # the other half is for the write itself
@@ -198,8 +201,10 @@ class RedisCalls:
         if found := _SCRIPT_ERROR.match(str(error)):
             return ScriptError(found[1], found[2])
         reason = _why(error, "the history store refused the command")
-        if _READ_ONLY in reason:  # its successor may be behind the same address: look there the next time
-            await self.drop_idle_connections()
+        now = asyncio.get_running_loop().time()
+        if _READ_ONLY in reason and now >= self._next_look:
+            self._next_look = now + PAUSE_SECONDS
+            await self.drop_idle_connections()  # its successor may be behind the same address: look there next
         return StoreUnavailable(reason)
 
 

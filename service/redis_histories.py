@@ -56,7 +56,7 @@ class RedisHistoryStore:
     async def get(self, member_id: str, window: Window, known: HistoryVersion | None = None) -> MemberHistory | None:
         incarnation, total = (known.incarnation.to_bytes(8, "little"), known.total) if known else (b"", 0)
         asked = (self._prefix, *window, incarnation, total, self._ttl_ms)
-        reply = await self._run(self._read, [self.key(member_id)], *asked, writes=False)
+        reply = await self._run(self._read, [self.key(member_id)], *asked, replicated=False)
         match reply:
             case None:
                 return None if known == HistoryVersion(0, 0) else MemberHistory.empty(self._embedding_dim)
@@ -82,7 +82,7 @@ class RedisHistoryStore:
         return history
 
     async def erase(self, member_id: str) -> bool:
-        return bool(await self._calls.command("DEL", self.key(member_id), writes=True))
+        return bool(await self._calls.command("DEL", self.key(member_id), replicated=True))
 
     async def members(self, limit: int) -> list[str]:
         start, cursor = _bytes(self._key_prefix + "{"), b"0"
@@ -123,15 +123,16 @@ class RedisHistoryStore:
         count_records(records, self._embedding_dim)
         incarnation, remembered_ms = draw_incarnation().to_bytes(8, "little"), IDEMPOTENCY_SECONDS * 1000
         words = (mode, self._prefix, incarnation, records, self._max_history, self._ttl_ms, remembered_ms)
-        reply = await self._run(self._append, keys, *words, writes=True)
+        replicated = mode == "append"  # a history that is loaded from a file can be loaded again
+        reply = await self._run(self._append, keys, *words, replicated=replicated)
         match reply:
             case [int(appended), int(total), int(replayed)]:
                 return Appended(appended, total, bool(replayed))
         raise await self._nonsense()
 
-    async def _run(self, script: Script, keys: Sequence[bytes], *args: bytes | str | int, writes: bool) -> Any:
+    async def _run(self, script: Script, keys: Sequence[bytes], *args: bytes | str | int, replicated: bool) -> Any:
         try:
-            return await self._calls.script(script, keys, *args, writes=writes)
+            return await self._calls.script(script, keys, *args, replicated=replicated)
         except ScriptError as error:
             raise _typed(error) from None
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.chaos.row import Figures, Row
-from loadtests.chaos.stage import staged
+from loadtests.chaos.stage import Stage, staged
 from loadtests.chaos.table import ROWS
 from loadtests.serving import ServiceFailed, find_models
 
@@ -38,12 +38,27 @@ async def run_rows(rows: Sequence[Row], models: Path, quick: bool) -> dict[str, 
             async with staged(models, sharing[0].settings, sharing[0].redis, quick) as stage:
                 for row in sharing:
                     print(f"{row.name}: {row.fault} …", file=sys.stderr, flush=True)
-                    async with asyncio.timeout(MOST_SECONDS):
-                        found[row.name] = await row.run(stage)
-        except Exception as error:  # whatever it is, the rows that are left are still to be tried
+                    found[row.name] = await _run(row, stage)
+        except Exception as error:  # it did not start, or ended by itself: nothing that was tried on it stands
             for row in sharing:
-                found.setdefault(row.name, Figures()).broken.append(f"{type(error).__name__}: {error}")
+                found.setdefault(row.name, Figures()).broken.append(_told(error))
     return found
+
+
+async def _run(row: Row, stage: Stage) -> Figures:
+    """Whatever a row raises, the rows that are left are still to be tried."""
+    try:
+        async with asyncio.timeout(MOST_SECONDS):
+            return await row.run(stage)
+    except Exception as error:
+        return Figures(broken=[_told(error)])
+
+
+def _told(error: BaseException) -> str:
+    """The first error of a group is the one that ended the others."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 def show(rows: Sequence[Row], found: dict[str, Figures], console: Console) -> None:

@@ -25,16 +25,16 @@ MOST_CONNECTIONS = 32
 async def _outage(stage: Stage, begin: Callable[[], None], end: Callable[[], None]) -> Figures:
     """Load before, during and after a fault, and what every fault of the store promises."""
     async with stage.load() as traffic:
-        await asyncio.sleep(stage.seconds(0.4, 4.0))
+        await asyncio.sleep(stage.seconds(0.3, 4.0))
         began = time.perf_counter()
         begin()
         connections = 0
-        while time.perf_counter() < began + stage.seconds(0.8, 8.0):
+        while time.perf_counter() < began + stage.seconds(0.6, 8.0):
             await asyncio.sleep(0.1)
             connections = max(connections, stage.proxy.connections)
         end()
         healed = time.perf_counter()
-        await traffic.calm(stage.seconds(0.4, 4.0), RECOVERY_SECONDS + 1.0)
+        await traffic.calm(stage.seconds(0.3, 4.0), RECOVERY_SECONDS + 1.0)
     figures = traffic.figures(healed)
     before = [sent for sent in traffic.between(0.0, began) if sent.done < began]
     during = traffic.between(began, healed)

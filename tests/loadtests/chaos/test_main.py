@@ -25,15 +25,22 @@ async def _raises(stage: Stage) -> Figures:
     raise TimeoutError("it hung")
 
 
+async def _ends(stage: Stage) -> Figures:
+    stage.service.process.kill()
+    stage.service.process.wait(30)
+    return Figures()
+
+
 async def _never(stage: Stage) -> Figures:
     raise AssertionError("a slow row runs only when it is named")
 
 
 ROWS = (
+    Row("stuck", "time", _raises),
     Row("fine", "none", _held),
     Row("lossy", "all", _broken),
     Row("apart", "none", _held, alone=True),
-    Row("stuck", "time", _raises, alone=True),
+    Row("gone", "the service ends", _ends, alone=True),
     Row("long", "none", _never, slow=True),
 )
 
@@ -52,15 +59,17 @@ def test_a_table_a_line_of_json_and_a_status(
     lines = capsys.readouterr().out.splitlines()
     facts = json.loads(lines[-1])
     assert {name: row["held"] for name, row in facts["rows"].items()} == {
+        "stuck": False,
         "fine": True,
         "lossy": False,
         "apart": True,
-        "stuck": False,
+        "gone": False,
     }
     assert facts["held"] is False
     pids = [facts["rows"][name]["facts"]["pid"] for name in ("fine", "apart")]
     assert pids[0] != pids[1]
     assert any("lossy broke its promise: 2 were lost" in line for line in lines)
+    assert any("gone broke its promise: ServiceFailed" in line for line in lines)
     assert any("stuck broke its promise: TimeoutError: it hung" in line for line in lines)
 
 
@@ -70,5 +79,5 @@ def test_rows_are_chosen_by_name(
     """Only those; an unknown name is refused with the names there are."""
     assert run(monkeypatch, repository, "--row", "fine") == 0
     assert list(json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]) == ["fine"]
-    with pytest.raises(SystemExit, match="no row odd; there are fine, lossy"):
+    with pytest.raises(SystemExit, match="no row odd; there are stuck, fine"):
         run(monkeypatch, repository, "--row", "odd")
