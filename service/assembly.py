@@ -46,6 +46,7 @@ from service.runtime import InferencePool
 from service.settings import Settings
 from service.shadow import ShadowComparison
 from service.tracing import Tracer
+from service.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,9 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     url = settings.redis_url.get_secret_value() if settings.redis_url else _embedded(stack)
 
     pool = InferencePool(settings.inference_threads, metrics.queued)
-    stack.callback(pool.close)
+    watchdog = Watchdog(lambda: pool.longest, readiness, settings.inference_hang_seconds)
+    stack.enter_context(watchdog.watching())
+    stack.callback(pool.close)  # it waits for every thread, and is watched
     encoded = EncodedHistoryCache(settings.encoded_cache_bytes, metrics.cache_event)
     namespaces = Namespaces(partial(history_store, settings, url), may_be_empty=histories is not None)
     stack.push_async_callback(namespaces.close)

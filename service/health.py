@@ -20,11 +20,12 @@ class Readiness:
 
     def __init__(self) -> None:
         self.phase: Phase = "starting"
+        self.stuck = False  # an inference thread does not come back
         self._stores_answered = False
 
     @property
     def serving(self) -> bool:
-        return self.phase == "serving"
+        return self.phase == "serving" and not self.stuck
 
     def drain(self) -> None:
         """Take no more requests than those that come anyway."""
@@ -39,6 +40,8 @@ class Readiness:
         without histories. But until the stores have answered once, they are more likely set up wrong than down.
         """
         checks: dict[str, str] = {"phase": self.phase}
+        if self.stuck:
+            checks["inference"] = "a thread does not come back"
         for surface in get_args(Surface):
             model = models.get(surface)
             checks[f"model:{surface}"] = f"version {model.manifest.version}" if model else "none"

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     inference_threads: int = Field(
         default_factory=lambda: max(1, len(os.sched_getaffinity(0))), ge=1, description="threads that run the ranker"
     )
+    inference_hang_seconds: float = Field(
+        30.0, gt=0, description="longest that one pass of the ranker may take; then the process is not ready, and exits"
+    )
     intra_op_threads: int | None = Field(
         None, ge=1, description="threads that one request is spread over while they are idle; unset: all of them"
     )

@@ -2,7 +2,8 @@
 
 Where a refusal costs a tenth of an answer, a flood of five times the capacity takes nearly half of it. So it is told
 here, as soon as the request has come in: before there is a task for it, and before its body is decoded or even kept.
-It does not know why the loop can take no more (crowd.py).
+While the service takes no more requests than come anyway, each connection ends with its next answer. It does not know
+why the loop can take no more (crowd.py).
 """
 
 from __future__ import annotations
@@ -34,8 +35,11 @@ class Turnstile(Connection):
         ranks = self.url == _RANK and in_turn and not self.expect_100_continue
         self._turned_away = ranks and crowd is not None and crowd.full
         self._enters = crowd if ranks else None
-        if not self._turned_away:
-            super().on_headers_complete()
+        if self._turned_away:
+            return
+        super().on_headers_complete()
+        if crowd is not None and not self.app_state["readiness"].serving:
+            self.cycle.keep_alive = False  # the answer says so, and the caller comes back to another instance
 
     def on_body(self, body: bytes) -> None:
         if self._turned_away:

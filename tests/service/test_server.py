@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -102,6 +103,38 @@ def test_readiness_falls_before_listening_stops(repository: Path) -> None:
 
         service.popen.terminate()  # the second signal does not wait for the rest
         assert ended(service) == 128 + signal.SIGTERM
+
+
+def test_a_rolling_restart_loses_no_request(repository: Path) -> None:
+    """Callers that keep sending until readiness falls are all answered; their connections end with an answer."""
+    rank = {"member_id": "m", "surface": "feed", "candidates": [{"id": "item-1"}]}
+    answers: list[httpx.Response] = []
+    fallen = threading.Event()
+    with process(*serve(repository), RANKER_DRAIN_SECONDS="2") as service:
+        url = service.url()
+
+        def send() -> None:
+            with httpx.Client(base_url=url, timeout=30) as client:
+                while not fallen.is_set():
+                    answers.append(client.post("/v1/rank", json=rank))
+
+        with ThreadPoolExecutor(8) as callers:
+            sending = [callers.submit(send) for _ in range(8)]
+            while len(answers) < 100:
+                time.sleep(0.01)
+            service.popen.terminate()
+            while httpx.get(f"{url}/readyz").status_code != 503:
+                time.sleep(0.01)
+            told = len(answers)
+            while len(answers) < told + 50:
+                time.sleep(0.01)
+            fallen.set()
+            for future in sending:
+                future.result()
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert all(answer.headers.get("connection") == "close" for answer in answers[-20:])
+        assert ended(service) == 0
 
 
 def test_a_port_in_use_is_an_error(repository: Path) -> None:
