@@ -123,6 +123,8 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     metrics.watch_stores(stores)
     metrics.watch_pool(pool, settings.inference_threads)
     await stack.enter_async_context(sampling_loop_lag(metrics.loop_lag))
+    loop = asyncio.get_running_loop()
+    metrics.watch_tasks(lambda: len(asyncio.all_tasks(loop)))
     observer = metrics if tracer is None else Observers(metrics, tracer)
     lookup = HistoryLookup(stores, settings.on_history_failure)
     ranking = RankingService(settings, models, lookup, encoded, admission, observer)

@@ -151,6 +151,7 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        self._loop_tasks = Gauge("ranker_event_loop_tasks", "Tasks that the event loop has now", registry=registry)
         self._queue_seconds = Histogram(
             "ranker_pool_queue_duration_seconds",
             "How long work waited for an inference thread; shadow comparisons not included",
@@ -263,6 +264,9 @@ class Metrics:
         self._redis_in_use.set_function(lambda: sum(each.in_use for each in connections()))
         self._redis_limit.set_function(lambda: sum(each.limit for each in connections()))
         self._store_cut_off.set_function(lambda: float(any(each.cut_off for each in connections())))
+
+    def watch_tasks(self, tasks: Callable[[], int]) -> None:
+        self._loop_tasks.set_function(tasks)
 
     def watch_readiness(self, ready: Callable[[], bool]) -> None:
         self._ready.set_function(lambda: float(ready()))

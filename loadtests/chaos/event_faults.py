@@ -27,7 +27,7 @@ RECOVERY_SECONDS = 2.0
 WINDOW_SECONDS = 1.0  # an acknowledged event that is lost in a failover is not older than this
 
 
-def _events(figures: Figures, writing: Writing, lost: int) -> None:
+def judge_events(figures: Figures, writing: Writing, lost: int) -> None:
     """What holds for events in every row."""
     figures.facts |= {
         "events acknowledged": float(writing.acknowledged),
@@ -53,7 +53,7 @@ async def _refusing(stage: Stage, row: str, code: str, begin: Callable[[], None]
         healed = time.perf_counter()
         await asyncio.sleep(stage.seconds(0.4, 4.0))
     figures = traffic.figures(healed)
-    _events(figures, events, lost := await events.lost(stage.http))
+    judge_events(figures, events, lost := await events.lost(stage.http))
     figures.expect(lost == 0, f"{lost} acknowledged events are lost")
     figures.expect(figures.degraded + figures.shed == 0, "rankings were degraded or refused")
     most = 2 * len(events.writers) * 5  # what was under way
@@ -93,7 +93,7 @@ async def restarts(stage: Stage) -> Figures:
         healed = time.perf_counter()
         await traffic.calm(0.4, 3.0)
     figures = traffic.figures(healed)
-    _events(figures, events, lost := await events.lost(stage.http))
+    judge_events(figures, events, lost := await events.lost(stage.http))
     figures.expect(lost == 0, f"{lost} acknowledged events are lost")
     return figures
 
@@ -119,7 +119,7 @@ async def _failover(stage: Stage, row: str) -> tuple[Figures, int]:
                 await traffic.calm(0.4, 3.0)
                 ages = [killed - at for at in await _lost_at(stage, events)]
             figures = traffic.figures(healed)
-            _events(figures, events, lost := await events.lost(stage.http))
+            judge_events(figures, events, lost := await events.lost(stage.http))
             figures.expect((figures.recovery_s or 0.0) < RECOVERY_SECONDS, f"recovery took {figures.recovery_s} s")
             if ages:
                 figures.facts["oldest lost, acknowledged s before"] = max(ages)
@@ -180,7 +180,7 @@ async def races(stage: Stage) -> Figures:
         await asyncio.gather(read(), read(), erase())
     figures = traffic.figures()
     lost = sum([writer.begun - (await writer.stored(stage.http)).total for writer in keeping])
-    _events(figures, events, lost)
+    judge_events(figures, events, lost)
     figures.facts |= {"logs read whole": float(reads), "erasures": float(erasures)}
     figures.expect(lost == 0, f"{lost} acknowledged events are lost")
     figures.expect(reads > 20 and erasures > 3, f"only {reads} reads raced with {erasures} erasures")
@@ -206,7 +206,7 @@ async def service_killed(stage: Stage) -> Figures:
             with contextlib.suppress(ServiceFailed):
                 await asyncio.to_thread(doomed.__exit__, None, None, None)
     figures = traffic.figures()
-    _events(figures, events, lost := await events.lost(stage.http))
+    judge_events(figures, events, lost := await events.lost(stage.http))
     figures.expect(lost == 0, f"{lost} acknowledged events are lost")
     figures.facts["batches under way when it was killed"] = float(cut_off)
     figures.expect(cut_off > 0, "nothing was under way when the service was killed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtests.chaos import event_faults, store_faults
+from loadtests.chaos import event_faults, soak, store_faults
 from loadtests.chaos.row import Row
 
-ROWS: tuple[Row, ...] = (*store_faults.ROWS, *event_faults.ROWS)
+ROWS: tuple[Row, ...] = (*store_faults.ROWS, *event_faults.ROWS, *soak.ROWS)

@@ -73,9 +73,10 @@ class Traffic:
             troubled = [sent.done for sent in self.sent[-50:] if sent.outcome is not Outcome.answered]
             quiet = max(quiet, *troubled) if troubled else quiet
 
-    def recovery_seconds(self, healed: float) -> float | None:
-        """From `healed` to the last request that was not answered in full; None if the very last ones were not."""
-        after = sorted(self.between(healed, float("inf")))
+    def recovery_seconds(self, healed: float, until: float = float("inf")) -> float | None:
+        """From `healed` to the first of the requests that were all answered in full up to `until`; None if the last
+        one was not."""
+        after = sorted(self.between(healed, until))
         lasting = list(itertools.takewhile(lambda sent: sent.outcome is Outcome.answered, reversed(after)))
         if not lasting:
             return None

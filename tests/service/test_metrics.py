@@ -176,6 +176,7 @@ def test_a_running_service_tells_its_loops_lag_and_its_redis_connections(live: L
     assert live.metric("ranker_redis_connections_limit") == MAX_CONNECTIONS
     assert live.metric("ranker_redis_connections_in_use") == 0
     assert live.metric("ranker_store_cut_off") == 0
+    assert live.metric("ranker_event_loop_tasks") >= 1
 
 
 def test_a_running_service_tells_how_its_threads_fare(live: Live) -> None:

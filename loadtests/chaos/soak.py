@@ -1,0 +1,129 @@
+"""The soak: mixed load, members that come and go, and Redis restarts, for minutes. Nothing may grow.
+
+Growth is the median of the last quarter against that of the first one after the warm-up. It does not know what could
+leak.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+from dataclasses import dataclass, field
+
+from loadtests.chaos.event_faults import RECOVERY_SECONDS, judge_events
+from loadtests.chaos.row import Figures, Row
+from loadtests.chaos.stage import Stage
+from loadtests.chaos.traffic import Traffic, traffic
+from loadtests.chaos.writers import Writing, writing
+from loadtests.faults.redis_server import DURABLE
+
+SECONDS = (20.0, 600.0)  # quick, full
+RESTART_EVERY = (5.0, 60.0)
+DOWN_SECONDS = 0.5
+CHURN_SECONDS = (2.0, 5.0)  # then all members who write are new ones
+FEED_RATE, ADS_RATE, NON_AMORTIZED_RATE = 30.0, 10.0, 2.0
+WARM_UP = 0.3  # of the whole: caches fill, the allocator finds its size
+MOST_GROWTH_MB, MOST_GROWTH_SHARE = 16.0, 0.05  # of resident memory, whichever is more
+MOST_MORE = 8.0  # descriptors or tasks: what is under way varies by as much
+
+
+@dataclass
+class Samples:
+    """What the service holds, once a second."""
+
+    memory_mb: list[float] = field(default_factory=list)
+    descriptors: list[float] = field(default_factory=list)
+    tasks: list[float] = field(default_factory=list)
+    threads: list[float] = field(default_factory=list)
+
+    def take(self, stage: Stage, tasks: float) -> None:
+        process = stage.service.process
+        self.memory_mb.append(stage.service.memory_mb())
+        self.descriptors.append(float(process.num_fds()))
+        self.threads.append(float(process.num_threads()))
+        self.tasks.append(tasks)
+
+
+def quarters(samples: list[float]) -> tuple[float, float]:
+    """Medians of the first and the last quarter of what came after the warm-up."""
+    steady = samples[int(WARM_UP * len(samples)) :]
+    quarter = max(1, len(steady) // 4)
+    return statistics.median(steady[:quarter]), statistics.median(steady[-quarter:])
+
+
+def judge_growth(figures: Figures, samples: Samples) -> None:
+    for name, values in vars(samples).items():
+        first, last = quarters(values)
+        most = max(MOST_GROWTH_MB, MOST_GROWTH_SHARE * first) if name == "memory_mb" else MOST_MORE
+        figures.facts[f"{name} after the warm-up"], figures.facts[f"{name} at the end"] = first, last
+        figures.expect(last - first <= most, f"{name} grew from {first:.1f} to {last:.1f}, limit {most:.1f}")
+
+
+async def soak(stage: Stage) -> Figures:
+    end = time.perf_counter() + stage.seconds(*SECONDS)
+    samples, restarts = Samples(), list[tuple[float, float]]()
+    running: list[Traffic] = []
+    written: list[Writing] = []
+
+    async def restart() -> None:
+        every = stage.seconds(*RESTART_EVERY)
+        while time.perf_counter() + every < end:
+            await asyncio.sleep(every - DOWN_SECONDS)
+            killed = time.perf_counter()
+            stage.redis.kill()
+            await asyncio.sleep(DOWN_SECONDS)
+            await asyncio.to_thread(stage.redis.start)
+            restarts.append((killed, time.perf_counter()))
+
+    async def churn() -> None:
+        while time.perf_counter() < end:
+            # Slowly: the writers are there to bring new members, not to fill the machine.
+            async with writing([stage.http], stage.catalog.any, f"soak-{len(written)}", pause_seconds=0.1) as events:
+                await asyncio.sleep(stage.seconds(*CHURN_SECONDS))
+            written.append(events)
+
+    async def sample() -> None:
+        while time.perf_counter() < end:
+            samples.take(stage, await stage.metric("ranker_event_loop_tasks"))
+            await asyncio.sleep(stage.seconds(0.2, 1.0))
+
+    async with contextlib.AsyncExitStack() as stack:
+        for surface, mode, rate in (
+            ("feed", "amortized", FEED_RATE),
+            ("ads", "amortized", ADS_RATE),
+            ("feed", "non_amortized", NON_AMORTIZED_RATE),
+        ):
+            calls = stage.workload.calls(surface, mode)
+            running.append(await stack.enter_async_context(traffic(stage.service.url, calls, rate)))
+        await asyncio.gather(restart(), churn(), sample())
+
+    together = Traffic()
+    together.sent = [sent for one in running for sent in one.sent]
+    figures = together.figures()
+    lost = sum([await events.lost(stage.http) for events in written])
+    judge_events(figures, Writing([writer for events in written for writer in events.writers]), lost)
+    figures.expect(lost == 0, f"{lost} acknowledged events are lost")
+    judge_growth(figures, samples)
+    ends = [killed for killed, _ in restarts[1:]] + [end]
+    recoveries = [together.recovery_seconds(back, until) for (_, back), until in zip(restarts, ends, strict=True)]
+    figures.recovery_s = None if None in recoveries else max((r for r in recoveries if r is not None), default=0.0)
+    figures.facts |= {"restarts of Redis": float(len(restarts)), "members who wrote": float(8 * len(written))}
+    figures.expect(len(restarts) > 1, f"only {len(restarts)} restarts")
+    recovered = figures.recovery_s is not None and figures.recovery_s < RECOVERY_SECONDS
+    figures.expect(recovered, f"recovery took {figures.recovery_s} s at worst, limit {RECOVERY_SECONDS:g}")
+    return figures
+
+
+ROWS = (
+    Row(
+        "soak",
+        "mixed load, churn, restarts",
+        soak,
+        settings={"RANKER_ENCODED_CACHE_BYTES": str(4 * 1024 * 1024)},  # full within seconds, so that it is flat then
+        redis=DURABLE,
+        alone=True,
+        slow=True,
+    ),
+)
