@@ -170,9 +170,12 @@ class RedisCalls:
             raise
         except (TimeoutError, RedisTimeout) as error:
             self._breaker.failed()
+            if self._breaker.open:  # an idle connection may be as dead, and would fail the next probe
+                await self.drop_idle_connections()
             raise StoreUnavailable("the history store did not answer in time") from error
         except (RedisError, OSError, RuntimeError) as error:  # the last is uvloop's, for a connection that is gone
             self._breaker.failed()
+            await self.drop_idle_connections()  # they have hardly fared better, and each would fail a request
             raise StoreUnavailable(_why(error, "the history store cannot be reached")) from error
         except BaseException:
             self._breaker.abandoned()

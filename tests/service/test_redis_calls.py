@@ -123,6 +123,22 @@ async def test_a_hanging_server_is_asked_by_few(redis: RedisServer, calls: Redis
     await eventually(lambda: calls.command("PING"))
 
 
+async def test_connections_that_died_idle_cost_one_call(proxy: FaultProxy) -> None:
+    """The first that finds its connection dead fails, and nobody after it, however many lay idle."""
+    calls = RedisCalls(proxy.url, 5000.0, 0)
+    await asyncio.gather(*(calls.command("PING") for _ in range(20)))
+    proxy.set(Fault.black_hole)  # nobody learns of the end of what it swallows
+    proxy.set(Fault.passing)
+    failed = 0
+    for _ in range(40):
+        try:
+            await calls.command("PING")
+        except StoreUnavailable:
+            failed += 1
+    assert failed <= 1
+    await calls.close()
+
+
 async def test_a_caller_who_leaves_says_nothing_about_the_store(redis: RedisServer, calls: RedisCalls) -> None:
     """Cancelled callers, however many, do not open the breaker."""
     await calls.command("PING")
