@@ -114,4 +114,4 @@ class Prefetching:
                 ahead.hurry()
 
         _, encoding = await self._encoded.get(EncodedKey(model.identity, member_id, lookup.version), encode, hurry)
-        return "encoded" if encoding == "computed" else "cached"
+        return "cached" if encoding == "cached" else "encoded"
