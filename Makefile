@@ -76,7 +76,7 @@ RATE    ?= 60
 CASES   ?= 20000
 BUNDLES  = $(if $(MODELS),--models $(MODELS))
 
-.PHONY: load openloop compare fuzz bench bench-quick
+.PHONY: load openloop compare fuzz bench bench-quick bench-session
 load: $(READY) ## locust against a service of its own; PROFILE=smoke|steady|ramp|spike|soak
 	$(BIN)/python -m loadtests.load --profile $(PROFILE) $(BUNDLES)
 
@@ -85,6 +85,9 @@ bench: $(READY) ## every row of the performance targets, as loadtests/README.md 
 
 bench-quick: $(READY) ## the same with fewer repetitions, under three minutes
 	$(BIN)/python -m loadtests.bench --quick
+
+bench-session: $(READY) ## encoding each action once: extension, HSTU, and a member who acts between rankings
+	$(BIN)/python -m loadtests.bench_session
 
 openloop: $(READY) ## the tails: RATE requests/s that wait for nobody
 	$(BIN)/python -m loadtests.openloop --rate $(RATE) $(BUNDLES)

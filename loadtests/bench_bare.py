@@ -45,9 +45,9 @@ class BareModel:
         """The history, or its first `count` actions."""
         return self._artifact.encode_history(*(part[:, :count] for part in self._history))
 
-    def extend(self, encoded: Any, start: int) -> Any:
-        """An encoding of the first `start` actions, extended by the others; for causal encoders."""
-        return self._artifact.extend_history(encoded, *(part[:, start:] for part in self._history))
+    def extend(self, encoded: Any, start: int, stop: int | None = None) -> Any:
+        """An encoding of the first `start` actions, extended to `stop` or to all; for causal encoders."""
+        return self._artifact.extend_history(encoded, *(part[:, start:stop] for part in self._history))
 
     def score(self, encoded: Any, microbatch: int) -> Tensor:
         """Logits [C, K] of all candidates over one encoding, `microbatch` at a time."""

@@ -97,7 +97,10 @@ def train_command(
             seed=seed,
             encoder=_encoder(encoder),
             items_from=str(items_from.resolve()) if items_from else "",
-            **{**recipe(dataset.name), **{name: value for name, value in given.items() if value is not None}},
+            **{
+                **recipe(dataset.name, _encoder(encoder)),
+                **{name: value for name, value in given.items() if value is not None},
+            },
         )
         items = _items_of(items_from, dataset) if items_from else None
         folder = Run(run)

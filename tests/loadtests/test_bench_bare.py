@@ -24,3 +24,13 @@ def test_candidates_may_outnumber_the_shape() -> None:
     shape = ReferenceShape("tiny", history=9, candidates=7, embedding_dim=16)
     with torch.inference_mode():
         assert BareModel(shape, candidates=20).amortized(8).shape == (20, 3)
+
+
+def test_an_extended_history_scores_like_one_that_was_encoded() -> None:
+    """In two steps, to the whole history and to less, by a causal encoder."""
+    model = BareModel(ReferenceShape("tiny", history=9, candidates=7, embedding_dim=16, encoder="hstu"))
+    with torch.inference_mode():
+        extended = model.extend(model.extend(model.encode(3), 3, 5), 5)
+
+        torch.testing.assert_close(model.score(extended, 7), model.score(model.encode(), 7), rtol=1e-5, atol=1e-5)
+        assert model.extend(model.encode(3), 3, 5).lengths.item() == 5
