@@ -17,6 +17,7 @@ from model.bundle import ItemTable
 from model.config import Fusion
 from model.datasets.base import F32, Dataset, Split
 from model.metrics import Interval, Quality, logit, paired_interval
+from model.recipes import recipe
 from model.run import Run, RunError, TrainingSettings
 from model.train import Reporter, calibrate, item_table, restore, test_result, train
 
@@ -110,6 +111,16 @@ def _popularity_logits(dataset: Dataset, split: Split) -> F32:
     return logit(rates.astype(np.float64)).astype(np.float32)
 
 
+def _for_fusion(settings: TrainingSettings, fusion: Fusion, dataset: str) -> TrainingSettings:
+    """The settings with another fusion. Those beside ours read no encoder, and so keep the data set's own recipe where
+    the encoder's differs: a baseline must not be trained at HSTU's learning rate."""
+    if fusion == OURS:
+        return settings
+    tuned, plain = recipe(dataset, settings.encoder), recipe(dataset, "transformer")
+    own = {name: plain[name] for name, value in tuned.items() if getattr(settings, name) == value and name in plain}
+    return replace(settings, fusion=fusion, encoder="transformer", **own)
+
+
 def _trained(
     dataset: Dataset,
     run: Run,
@@ -120,7 +131,7 @@ def _trained(
     reporter: Callable[[str], Reporter] | None,
 ) -> dict[str, Any]:
     """The result of one comparator: read back, or trained now."""
-    wanted = replace(settings, fusion=fusion, seed=seed)
+    wanted = replace(_for_fusion(settings, fusion, dataset.name), seed=seed)
     if wanted == settings:
         own = run.result()
         assert own is not None, "checked by evaluate"

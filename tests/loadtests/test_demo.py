@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.demo import SURFACES
 from tests.loadtests.demos import QuickDemo
 
 pytestmark = pytest.mark.slow
@@ -73,3 +75,16 @@ def test_a_missing_data_set_ends_the_demo_with_its_message(tmp_path: Path) -> No
     assert "no/such/folder" in result.stdout
     assert "Traceback" not in result.stdout
     assert "service" not in result.stdout
+
+
+def test_an_extendable_ranker_ranks_alike_in_both_modes(tmp_path: Path) -> None:
+    """The same path with HSTU, in a folder of its own."""
+    command = [sys.executable, "-m", "loadtests.demo", "--quick", "--encoder", "hstu", "--folder", str(tmp_path)]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    relative = re.findall(r"^parity: max \|Δlogit\| = \S+ \(relative ([\d.e+-]+)\)", result.stdout, re.MULTILINE)
+
+    assert result.returncode == 0, result.stdout
+    assert len(relative) == 2
+    assert all(float(value) <= 1e-5 for value in relative)
+    manifests = [json.loads((tmp_path / "models" / name / "1" / "manifest.json").read_text()) for name in SURFACES]
+    assert [(manifest["encoder"], manifest["extendable"]) for manifest in manifests] == [("hstu", True)] * 2

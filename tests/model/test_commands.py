@@ -51,25 +51,28 @@ def movielens(tmp_path: Path) -> Path:
 
 def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_path: Path, movielens: Path) -> None:
     """The whole path: both surfaces trained, compared and exported, with histories and sample requests."""
-    feed, ads, repository = tmp_path / "feed", tmp_path / "ads", tmp_path / "models"
+    feed, ads, hstu, repository = tmp_path / "feed", tmp_path / "ads", tmp_path / "hstu", tmp_path / "models"
     common = ("--data", movielens, *QUICK)
     for command in (
         ("train", "--surface", "feed", "--run", feed, *common),
         ("train", "--surface", "ads", "--run", ads, "--items-from", feed, *common),
+        ("train", "--surface", "feed", "--run", hstu, "--items-from", feed, "--encoder", "hstu", *common),
+        ("evaluate", "--run", hstu, "--baselines", "popularity,mean_pool"),
         ("evaluate", "--run", feed, "--seeds", 2, "--baselines", "popularity,mean_pool"),
         ("export", "--run", feed, "--repository", repository, "--histories", tmp_path / "histories.jsonl"),
         ("export", "--run", feed, "--repository", repository, "--precision", "bf16"),
+        ("export", "--run", hstu, "--repository", repository),
         ("export", "--run", ads, "--repository", repository, "--requests", tmp_path / "ads.jsonl", "--candidates", 20),
     ):
         result = model(*command)
         assert result.returncode == 0, result.stderr
-        if command[0] == "evaluate":
+        if "--seeds" in command:
             assert "paired over 2 seeds, 95 % t-interval" in result.stdout
         if "bf16" in command:
             assert "love: test AUC" in result.stdout
         if "ads" in command:
             assert "calibration" in result.stdout
-    manifests = [read_manifest(repository / name) for name in ("feed/1", "feed/2", "ads/1")]
+    manifests = [read_manifest(repository / name) for name in ("feed/1", "feed/2", "ads/1", "feed/3")]
     for manifest in manifests:
         directory = repository / manifest.name / manifest.version
         verify(directory, manifest)
@@ -77,7 +80,8 @@ def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_p
     assert len({manifest.embedding_version for manifest in manifests}) == 1
     assert [task.name for task in manifests[0].tasks] == ["like", "love"]
     assert [task.name for task in manifests[2].tasks] == ["click"]
-    assert [manifest.precision for manifest in manifests] == ["fp32", "bf16", "fp32"]
+    assert [manifest.precision for manifest in manifests] == ["fp32", "bf16", "fp32", "fp32"]
+    assert [manifest.extendable for manifest in manifests] == [False, False, False, True]
     assert "click_auc" in manifests[2].training
     assert json.loads((feed / "evaluation.json").read_text())["seeds"] == [0, 1]
     assert len((tmp_path / "histories.jsonl").read_text().splitlines()) > 0
@@ -91,6 +95,10 @@ def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_p
         (("train", "--data", "nowhere", "--surface", "feed", "--run", "run"), "does not exist"),
         (("train", "--data", "synthetic", "--surface", "search", "--run", "run"), "--surface must be one of"),
         (("train", "--data", "synthetic", "--surface", "feed", "--run", "run", "--heads", "3"), "heads"),
+        (
+            ("train", "--data", "synthetic", "--surface", "feed", "--run", "run", "--encoder", "gru"),
+            "--encoder must be one of",
+        ),
         (("evaluate", "--run", "run"), "there is no run"),
         (("export", "--run", "run", "--repository", "models"), "there is no run"),
         (("export", "--run", "run", "--repository", "models", "--precision", "int8"), "--precision must be one of"),

@@ -10,6 +10,7 @@ import pytest
 from model.datasets.base import Dataset
 from model.datasets.synthetic import World, load_synthetic
 from model.evaluate import BASELINES, OURS, Evaluation, evaluate
+from model.recipes import HSTU, RECIPES
 from model.run import Run, RunError, TrainingSettings
 from model.train import Silent, item_table, train
 
@@ -101,3 +102,18 @@ def test_gains_are_paired_and_ours_minus_theirs() -> None:
     assert gain.low > 0
     assert evaluation.gain("concat", "click", "ne") is None
     assert evaluation.to_dict()["gains_of_append_cross"]["concat"]["click"]["auc"]["mean"] == pytest.approx(0.01)
+
+
+def test_baselines_of_an_hstu_run_are_trained_as_without_it(dataset: Dataset, tmp_path: Path) -> None:
+    """HSTU's own learning rate is for HSTU; one that the user chose is for all."""
+    rates = {}
+    for name, rate in (("tuned", HSTU["synthetic"]["learning_rate"]), ("chosen", 1e-3)):
+        settings = replace(SETTINGS, encoder="hstu", learning_rate=rate)
+        own = Run(tmp_path / name)
+        own.open(settings)
+        train(dataset, settings, own)
+        evaluate(dataset, own, baselines=["mean_pool"])
+        compared = Run(own.evaluations / "mean_pool-seed0").settings()
+        rates[name] = (compared.encoder, compared.learning_rate)
+
+    assert rates == {"tuned": ("transformer", RECIPES["synthetic"]["learning_rate"]), "chosen": ("transformer", 1e-3)}
