@@ -28,6 +28,7 @@ Send = Callable[..., Awaitable[Any]]
 
 MAX_CONNECTIONS = 32
 MOST_WAITING = MAX_CONNECTIONS // 2  # so that slow replicas never take every connection from the reads
+LATE_SECONDS = 0.02
 WAIT_SHARE = 0.6  # of what is left of the budget: Redis says that a replica is late before we give up on Redis
 
 _SCRIPT_ERROR = re.compile(r"(DAMAGED|CONFLICT) ([a-z ]+)$")
@@ -169,7 +170,10 @@ class RedisCalls:
             self._breaker.answered()
             raise
         except (TimeoutError, RedisTimeout) as error:
-            self._breaker.failed()
+            if asyncio.get_running_loop().time() > end + LATE_SECONDS:  # this loop was held up, so who knows
+                self._breaker.abandoned()
+            else:
+                self._breaker.failed()
             if self._breaker.open:  # an idle connection may be as dead, and would fail the next probe
                 await self.drop_idle_connections()
             raise StoreUnavailable("the history store did not answer in time") from error

@@ -139,6 +139,21 @@ async def test_connections_that_died_idle_cost_one_call(proxy: FaultProxy) -> No
     await calls.close()
 
 
+async def test_a_loop_that_is_held_up_is_no_fault_of_the_store(calls: RedisCalls) -> None:
+    """The answers were there in time, only nobody looked: calls fail, and the breaker stays closed."""
+    await write_forty(calls)
+    failed = 0
+    for _ in range(6):
+        asked = [asyncio.create_task(calls.command("PING")) for _ in range(8)]
+        for _ in range(3):  # until they wait for their answers
+            await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - what must not happen in a loop
+        replies = await asyncio.gather(*asked, return_exceptions=True)
+        failed += sum(isinstance(reply, StoreUnavailable) for reply in replies)
+        assert not calls.connections().cut_off
+    assert failed > 0
+
+
 async def test_a_caller_who_leaves_says_nothing_about_the_store(redis: RedisServer, calls: RedisCalls) -> None:
     """Cancelled callers, however many, do not open the breaker."""
     await calls.command("PING")
