@@ -39,6 +39,10 @@ class Cores(NamedTuple):
         *server, last = sorted(os.sched_getaffinity(0))
         return cls(frozenset(server or [last]), frozenset([last]))
 
+    def __str__(self) -> str:
+        server, generator = (", ".join(map(str, sorted(cores))) for cores in self)
+        return f"service on cores {server}; generator and Redis on {generator}"
+
 
 class Reply(NamedTuple):
     status: int

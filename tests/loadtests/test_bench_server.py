@@ -16,6 +16,7 @@ def test_cores_are_divided_and_shared_only_where_there_is_one(monkeypatch: pytes
     """The generator has the last core to itself, as long as that leaves the server one."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     assert Cores.divided() == ({0, 1, 2}, {3})
+    assert str(Cores.divided()) == "service on cores 0, 1, 2; generator and Redis on 3"
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
     assert Cores.divided() == ({5}, {5})
 
