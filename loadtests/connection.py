@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         return connection
 
     async def rank(self, body: bytes) -> Answer:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self.closed:
             raise ConnectionResetError("the service closed the connection")
         assert self._waiting is None, "one request at a time"
         loop = asyncio.get_running_loop()
@@ -67,6 +67,11 @@ class Connection(asyncio.Protocol):
         finally:
             late.cancel()
             self._waiting = None
+
+    @property
+    def closed(self) -> bool:
+        """No further request may be sent: the service has said so, or hung up."""
+        return self._transport is None or self._transport.is_closing()
 
     def close(self) -> None:
         if self._transport is not None:
@@ -94,6 +99,8 @@ class Connection(asyncio.Protocol):
         stop = start + int(length.split(b"\r\n", 1)[0])
         if len(self._buffer) < stop:
             return
+        if b"\r\nconnection: close" in head:
+            self.close()
         answer = Answer(int(head[9:12]), bytes(self._buffer[start:stop]), time.perf_counter())
         del self._buffer[:stop]
         if self._waiting is not None and not self._waiting.done():

@@ -116,7 +116,9 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     await verify_stores(stores.values())
 
     admission = Admission.from_settings(settings)
-    crowd = Crowd(_LOOP_SHARE * settings.store_timeout_ms / 1e3, fewest=2 * settings.inference_threads)
+    # Those of the non-amortized mode are inside for long, and on the event loop hardly ever.
+    fewest = 2 * settings.inference_threads + settings.non_amortized_permits
+    crowd = Crowd(_LOOP_SHARE * settings.store_timeout_ms / 1e3, fewest)
     metrics.watch_cache(encoded)
     metrics.watch_inflight(admission.in_flight)
     metrics.watch_readiness(lambda: readiness.serving)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from loadtests.chaos import event_faults, soak, store_faults
+from loadtests.chaos import event_faults, inference_faults, load_faults, soak, store_faults
 from loadtests.chaos.row import Row
 
-ROWS: tuple[Row, ...] = (*store_faults.ROWS, *event_faults.ROWS, *soak.ROWS)
+ROWS: tuple[Row, ...] = (
+    *store_faults.ROWS,
+    *event_faults.ROWS,
+    *load_faults.ROWS,
+    *inference_faults.ROWS,
+    *soak.ROWS,
+)

@@ -111,7 +111,8 @@ async def _send(running: Traffic, address: Address, calls: Sequence[Call], rate:
         except (OSError, TimeoutError) as error:
             running.sent.append(Sent(due, time.perf_counter(), Outcome.wrong, type(error).__name__))
             return
-        free.append(connection)
+        if not connection.closed:
+            free.append(connection)
         outcome, what, _ = judge(call, answer.status, answer.body)
         running.sent.append(Sent(due, answer.at, outcome, what))
 

@@ -6,6 +6,7 @@ know how anything is served.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,10 @@ class FaultyHead(nn.Module):
         return logits
 
 
-def export_faulty(root: Path) -> Manifest:
-    """A feed bundle, version 1, in the repository `root`."""
+def export_faulty(root: Path, actions: Sequence[str] = ("view", "click")) -> Manifest:
+    """A feed bundle, version 1, in the repository `root`. actions: those of the histories that it is to rank."""
     config = RankerConfig(
-        actions=2,
+        actions=len(actions),
         tasks=1,
         features=0,
         context=1,
@@ -75,6 +76,6 @@ def export_faulty(root: Path) -> Manifest:
         items,
         surface="feed",
         tasks=(Task(name="click"),),
-        actions=("view", "click"),
+        actions=tuple(actions),
         context=(Feature(name=FAULT),),
     )
