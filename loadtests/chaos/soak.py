@@ -106,7 +106,7 @@ async def soak(stage: Stage) -> Figures:
     judge_events(figures, Writing([writer for events in written for writer in events.writers]), lost)
     figures.expect(lost == 0, f"{lost} acknowledged events are lost")
     judge_growth(figures, samples)
-    ends = [killed for killed, _ in restarts[1:]] + [end]
+    ends = [killed - DOWN_SECONDS for killed, _ in restarts[1:]] + [end - DOWN_SECONDS]  # not what the next one met
     recoveries = [together.recovery_seconds(back, until) for (_, back), until in zip(restarts, ends, strict=True)]
     figures.recovery_s = None if None in recoveries else max((r for r in recoveries if r is not None), default=0.0)
     figures.facts |= {"restarts of Redis": float(len(restarts)), "members who wrote": float(8 * len(written))}

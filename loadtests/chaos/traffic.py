@@ -106,6 +106,8 @@ async def _send(running: Traffic, address: Address, calls: Sequence[Call], rate:
 
     async def send(call: Call, due: float) -> None:
         try:
+            while free and free[-1].closed:
+                free.pop()
             connection = free.pop() if free else await Connection.open(address)
             answer = await connection.rank(call.body)
         except (OSError, TimeoutError) as error:

@@ -61,7 +61,9 @@ async def test_a_lost_answer_is_an_error(response: bytes) -> None:
     server, address = await serve_raw(response)
     async with server:
         connection = await Connection.open(address)
+        assert not connection.closed
         with pytest.raises(ConnectionError):
             await connection.rank(b"{}")
         with pytest.raises(ConnectionError):
             await connection.rank(b"{}")
+        assert connection.closed
