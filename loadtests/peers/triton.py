@@ -3,7 +3,7 @@
 The server is the one inside the `nvidia-pytriton` wheel, started by itself: pytriton's own way hands each request on to
 another process through a message queue, which its plain python backend does not. What was measured to be strongest:
 
-    instances     one process for each core of the server, torch on one thread in each (two threads each: DECISIONS.md)
+    instances     one process for each core of the server, torch on one thread in each (others: DECISIONS.md)
     batching      none, so no delay; requests of this size fill a core alone
     tensors       binary in the body, shared memory between server and instance
     left out      gRPC and metrics ports, statistics of each request

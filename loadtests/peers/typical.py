@@ -1,13 +1,14 @@
 """The typical service: FastAPI as most teams write it. Lists of floats, checked by pydantic, a `def` endpoint.
 
-FastAPI runs a `def` endpoint on a thread of its own, so requests run side by side; torch keeps its default of a thread
-a core for each. `python -m loadtests.peers.typical FILE`.
+FastAPI runs a `def` endpoint on a thread of its own, so requests run side by side and the event loop stays free; torch
+keeps its default of a thread a core for each. `python -m loadtests.peers.typical FILE`.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,23 +23,43 @@ from loadtests.peers.tensors import Inputs
 PATH = "/rank"
 
 
-class RankBody(BaseModel):
-    """history [T][D] · candidates [C][D] · features [C][F]"""
+class Action(BaseModel):
+    """One action of the history, oldest first."""
 
-    history: list[list[float]]
-    actions: list[int]
-    timestamps: list[int]
-    candidates: list[list[float]]
-    features: list[list[float]]
+    embedding: list[float]
+    action: int
+    timestamp: int
+
+
+class Candidate(BaseModel):
+    """What is to be scored."""
+
+    id: str
+    embedding: list[float]
+    features: list[float]
+
+
+class RankBody(BaseModel):
+    """A request."""
+
+    history: list[Action]
+    candidates: list[Candidate]
     context: list[float]
     meta: list[float]
     request_time: int
 
 
-class RankAnswer(BaseModel):
-    """logits [C][K]"""
+class Scored(BaseModel):
+    """One candidate's logits."""
 
-    logits: list[list[float]]
+    id: str
+    logits: list[float]
+
+
+class RankAnswer(BaseModel):
+    """In the order of the request."""
+
+    scored: list[Scored]
 
 
 def create_app(file: Path) -> FastAPI:
@@ -50,32 +71,47 @@ def create_app(file: Path) -> FastAPI:
     def rank(body: RankBody) -> RankAnswer:
         logits = artifact.logits(
             Inputs(
-                actions=np.array(body.actions),
-                timestamps=np.array(body.timestamps),
+                actions=np.array([action.action for action in body.history]),
+                timestamps=np.array([action.timestamp for action in body.history]),
                 request_time=np.array([body.request_time]),
-                history=np.array(body.history, dtype=np.float32),
-                candidates=np.array(body.candidates, dtype=np.float32),
-                features=np.array(body.features, dtype=np.float32),
-                context=np.array(body.context, dtype=np.float32),
-                meta=np.array(body.meta, dtype=np.float32),
+                history=_f32([action.embedding for action in body.history]),
+                candidates=_f32([candidate.embedding for candidate in body.candidates]),
+                features=_f32([candidate.features for candidate in body.candidates]),
+                context=_f32(body.context),
+                meta=_f32(body.meta),
             )
         )
-        return RankAnswer(logits=logits.tolist())
+        pairs = zip(body.candidates, logits.tolist(), strict=True)
+        return RankAnswer(scored=[Scored(id=candidate.id, logits=row) for candidate, row in pairs])
 
     return app
 
 
+def _f32(values: list[Any]) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32)
+
+
 def body(inputs: Inputs) -> bytes:
-    """A request. Numbers print as short as 32 bits allow; as 64 they would be twice as long."""
-    lists = {name: array.tolist() for name, array in inputs._asdict().items()}
-    for name in ("history", "candidates", "features"):
-        lists[name] = [[float(str(number)) for number in row] for row in getattr(inputs, name)]
-    return msgspec.json.encode({**lists, "request_time": int(inputs.request_time[0])})
+    """A request, as a client would send it that has arrays."""
+    history = zip(inputs.history.tolist(), inputs.actions.tolist(), inputs.timestamps.tolist(), strict=True)
+    candidates = zip(inputs.candidates.tolist(), inputs.features.tolist(), strict=True)
+    return msgspec.json.encode(
+        {
+            "history": [{"embedding": row, "action": action, "timestamp": at} for row, action, at in history],
+            "candidates": [
+                {"id": f"item-{index}", "embedding": row, "features": features}
+                for index, (row, features) in enumerate(candidates)
+            ],
+            "context": inputs.context.tolist(),
+            "meta": inputs.meta.tolist(),
+            "request_time": int(inputs.request_time[0]),
+        }
+    )
 
 
 def logits(answer: bytes) -> NDArray[np.float64]:
     """[C, K]"""
-    return np.array(msgspec.json.decode(answer, type=dict[str, list[list[float]]])["logits"])
+    return np.array([scored["logits"] for scored in msgspec.json.decode(answer)["scored"]])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def test_a_ratio_is_taken_within_a_round() -> None:
 
 
 def test_aims_are_judged_at_their_shape_and_number_of_callers() -> None:
-    """Against the floor with many callers, against the typical service always, against Triton never."""
+    """Those of this shape with many callers; one caller's ratios and Triton's are reported."""
     measured = {name: {callers: blocks(rate) for callers in CALLERS} for name, rate in RATES.items()}
     found = {result.row: result for result in aims(LARGE, measured, {})}
 
@@ -39,7 +39,6 @@ def test_aims_are_judged_at_their_shape_and_number_of_callers() -> None:
         "ours, cold / floor, large, 8 callers": True,
         "ours, Zipf / floor, large, 8 callers": False,
         "ours, Zipf, bf16 / floor, large, 8 callers": True,
-        "ours, cold / typical FastAPI, large, 1 caller": True,
         "ours, cold / typical FastAPI, large, 8 callers": True,
     }
     assert found["ours, cold / Triton, large, 8 callers"].value == 1.2
@@ -76,4 +75,4 @@ def test_the_whole_comparison_ends_in_one_line(
     for name in (FLOOR, TYPICAL, COLD, ZIPF):
         assert figures[name]["8"]["requests_per_second"] > 0
         assert figures[name]["memory_mb"] > 30
-    assert line["aims"]["ours, cold / typical FastAPI, tiny, 8 callers"]["target"] == 7.0
+    assert line["aims"]["ours, cold / typical FastAPI, tiny, 8 callers"]["value"] > 0
