@@ -68,6 +68,7 @@ def saturation(there: Subject, bare: Bare, effort: Effort) -> tuple[Result, floa
         alone = median(bare.times(effort.block))
         rates.append(saturate(there.server.url, there.bodies, 2 * threads, 4 * threads * effort.block))
         shares.append(rates[-1] * alone / threads)
+    there.chill()
     rate = median(rates)
     if threads + 1 < FEWEST_CORES:
         return not_measured("4 large", 0.92, f"not applicable below {FEWEST_CORES} cores"), rate
@@ -80,6 +81,7 @@ def tail(there: Subject, saturated: float, effort: Effort) -> Result:
     threads, rate = len(there.cores.server), LOAD * saturated
     alone = median(there.cold(2 * effort.block))
     seen = poisson(there.server.url, there.bodies, rate, effort.seconds, seed=8)
+    there.chill()
     ideal = p99_sojourn(rate, alone, threads)
     note = (
         f"p99 {1e3 * p99(seen.latencies):.1f} ms of {len(seen.latencies)} at {rate:.0f}/s, "

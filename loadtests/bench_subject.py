@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,12 +47,18 @@ class Subject:
     cores: Cores
     members: list[str]
     bodies: list[bytes]
-    _turn: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(MEMBERS)))
+    _turn: int = 0
 
     def next(self) -> tuple[str, bytes]:
         """The member whose turn it is, cold, and its request."""
-        index = next(self._turn)
+        index = self._turn % MEMBERS
+        self._turn += 1
         return self.members[index], self.bodies[index]
+
+    def chill(self) -> None:
+        """After load of any order: keep encodings of those whose turn is farthest off, so that the next are cold."""
+        for index in range(self._turn - 2 * KEPT, self._turn):
+            self.client.post(self.bodies[index % MEMBERS])
 
     def ask(self, body: bytes, source: str) -> float:
         """Seconds of one request over HTTP. Raises unless the history came from `source`."""

@@ -36,6 +36,16 @@ def test_members_are_cold_in_every_turn(there: Subject) -> None:
     assert KEPT < MEMBERS // 2
 
 
+def test_members_are_cold_again_after_load_of_any_order(there: Subject) -> None:
+    """Whoever was asked for last is not among those whose turn comes next."""
+    start = there._turn
+    for ahead in range(KEPT):
+        there.client.post(there.bodies[(start + ahead) % MEMBERS])
+    there.chill()
+
+    assert len(there.cold(KEPT)) == KEPT
+
+
 def test_a_request_that_is_not_what_it_should_be_is_an_error(there: Subject) -> None:
     """A warm one is no cold one, and a refusal is neither."""
     _, body = there.next()

@@ -73,11 +73,13 @@ def test_a_rank_hurries_the_prefetch_that_it_waits_for(settings: Settings, monke
     hold, held = threading.Event(), threading.Event()
     encode = TorchScriptRanker.encode
 
-    def holding(self: TorchScriptRanker, history: HistoryArrays) -> EncodedHistory:
+    def holding(
+        self: TorchScriptRanker, history: HistoryArrays, prefix: EncodedHistory | None = None
+    ) -> EncodedHistory:
         if history.length == 1:
             held.set()
             hold.wait(SECONDS)
-        return encode(self, history)
+        return encode(self, history, prefix)
 
     with serving(settings) as live:
         live.client.append_events("first", [Event("item-1", "view", 1)])
