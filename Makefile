@@ -110,7 +110,7 @@ TORCH        = $$($(BIN)/python -c 'import torch; print(torch.__version__.split(
 QUICK       ?=
 
 .PHONY: bench-peers
-bench-peers: $(PEERS_READY) ## our service beside Triton, a typical FastAPI service and the floor; QUICK=1: in three minutes
+bench-peers: $(PEERS_READY) ## our service beside Triton, a typical FastAPI service and the floor; QUICK=1: fewer blocks
 	$(BIN)/python -m loadtests.bench_peers --peers $(PEERS) $(if $(QUICK),--quick)
 
 $(PEERS_READY): $(READY)

@@ -60,7 +60,7 @@ class Effort(NamedTuple):
 
 
 FULL = Effort(5, 1.0, Demand(members=2000, requests=2500))
-QUICK = Effort(2, 0.6, Demand(members=500, requests=600))
+QUICK = Effort(2, 0.4, Demand(members=300, requests=400))
 
 Measured = dict[str, dict[int, list[Block]]]
 """Blocks by side and number of callers."""
@@ -183,11 +183,11 @@ def print_table(shape: ReferenceShape, figures: dict[str, dict[str, Any]], missi
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter blocks, under three minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter blocks")
     parser.add_argument("--shape", action="append", choices=list(SHAPES), help="instead of small, large and long")
     parser.add_argument("--peers", type=Path, default=ENVIRONMENT, help="the environment that holds Triton")
     parser.add_argument("--server-cores", type=int, default=SERVER_CORES, help="of those that the generator leaves")
-    parser.add_argument("--cache-mb", type=int, default=1024, help="bound of our cache of encoded histories")
+    parser.add_argument("--cache-mb", type=int, default=4096, help="bound of our cache of encoded histories")
     options = parser.parse_args(arguments)
     shapes = [SHAPES[name] for name in options.shape] if options.shape else [SMALL, LARGE, LONG]
     effort = QUICK if options.quick else FULL
