@@ -35,8 +35,8 @@ SETTINGS = Settings(non_amortized_chunk=4)
 
 @pytest.fixture
 def world(repository: Path) -> World:
-    """A world whose rankers extend: T_max 24, slack 6."""
-    return build_world(repository, extendable=True)
+    """A world whose rankers extend: T_max 24, slack 6. Its fakes claim half a second a pass: nothing is to be shed."""
+    return build_world(repository, extendable=True, amortized_deadline_ms=60_000)
 
 
 async def test_a_new_action_alone_is_encoded(world: World) -> None:
