@@ -18,13 +18,14 @@ from rich.console import Console
 
 from model.bundle import BundleError, Feature, Surface, Task, versions
 from model.config import Encoder
-from model.console import ProgressReporter, calibration_table, evaluation_table, gains_table, training_table
+from model.console import calibration_table, evaluation_table, gains_table, training_table
 from model.datasets.base import Dataset, DatasetError
 from model.datasets.loader import SYNTHETIC, load
 from model.evaluate import BASELINES, Baseline, evaluate, popularity_quality
 from model.export import export_bundle
 from model.histories_file import write_histories
 from model.precision import Precision, at_precision
+from model.progress import ProgressReporter
 from model.ranker import Ranker
 from model.recipes import recipe
 from model.requests_file import sample_requests, write_requests

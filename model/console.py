@@ -1,12 +1,9 @@
-"""What the commands show: a progress bar a training, and tables of quality. It does not know how either comes about."""
+"""The tables of quality that the commands show. It does not know how they come about."""
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from model.bundle import Calibration
@@ -14,48 +11,6 @@ from model.evaluate import COMPARED, OURS, Evaluation
 from model.metrics import Interval
 
 MEASURES = {"auc": "AUC", "ne": "NE", "ndcg": "NDCG@10", "hit_rate": "HR@10", "calibration_error": "ECE"}
-
-
-class ProgressReporter:
-    """A Reporter that draws one bar an epoch and leaves one line for it. Use as a context manager."""
-
-    def __init__(self, console: Console, name: str = "") -> None:
-        self._console = console
-        self._prefix = f"{name}: " if name else ""
-        self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-        )
-        self._epoch = 0
-        self._bar = self._bars.add_task("", visible=False)
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-    def named(self, name: str) -> Self:
-        """The same bar for another training."""
-        self._prefix = f"{name}: "
-        self._epoch = 0
-        return self
-
-    def step(self, epoch: int, done: int, steps: int, loss: float) -> None:
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._bars.reset(self._bar, total=steps, visible=True)
-        self._bars.update(self._bar, completed=done, description=f"{self._prefix}epoch {epoch} loss {loss:.4f}")
-
-    def epoch(self, epoch: int, train_loss: float, validation_loss: float, best: bool) -> None:
-        self._bars.update(self._bar, visible=False)
-        mark = "  best so far" if best else ""
-        self._console.print(
-            f"{self._prefix}epoch {epoch}: loss {train_loss:.4f}, validation {validation_loss:.4f}{mark}",
-            highlight=False,
-        )
 
 
 def training_table(title: str, result: dict[str, Any], popularity: dict[str, dict[str, Any]]) -> Table:

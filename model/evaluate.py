@@ -17,9 +17,10 @@ from model.bundle import ItemTable
 from model.config import Fusion
 from model.datasets.base import F32, Dataset, Split
 from model.metrics import Interval, Quality, logit, paired_interval
+from model.progress import Reporter
 from model.recipes import recipe
 from model.run import Run, RunError, TrainingSettings
-from model.train import Reporter, calibrate, item_table, restore, test_result, train
+from model.train import calibrate, item_table, restore, test_result, train
 
 Method = Literal["popularity", "mean_pool", "concat", "append_self", "append_cross"]
 Baseline = Literal["popularity", "mean_pool", "concat", "append_self"]

@@ -19,13 +19,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from model.bundle import Surface
 from model.config import Encoder, Fusion, RankerConfig
 from model.datasets.base import Dataset
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Settings = TypeVar("Settings", bound=DataclassInstance)
 
 SETTINGS_FILE = "settings.json"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -103,10 +108,6 @@ class TrainingSettings:
             dropout=self.dropout,
         )
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        return cls(**values)
-
 
 @dataclass(frozen=True)
 class Run:
@@ -133,7 +134,7 @@ class Run:
         finally:
             os.close(folder)
 
-    def open(self, settings: TrainingSettings, *, fresh: bool = False) -> None:
+    def open(self, settings: DataclassInstance, *, fresh: bool = False) -> None:
         """Take the folder for `settings`: a new run, or the same one to be continued. `fresh` throws the old away.
 
         Raises RunError when the folder holds a run of other settings.
@@ -143,7 +144,7 @@ class Run:
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.evaluations, ignore_errors=True)
         if (self.path / SETTINGS_FILE).exists():
-            before = self.settings()
+            before = self.settings_as(type(settings))
             changed = [
                 f"{field.name} was {getattr(before, field.name)!r}, now {getattr(settings, field.name)!r}"
                 for field in fields(settings)
@@ -160,7 +161,15 @@ class Run:
 
     def settings(self) -> TrainingSettings:
         """What the run was asked for. Raises RunError where there is no run."""
-        return TrainingSettings.from_dict(self._json(SETTINGS_FILE, "there is no run; train one first"))
+        return self.settings_as(TrainingSettings)
+
+    def settings_as(self, kind: type[Settings]) -> Settings:
+        """What a run of another kind was asked for. Raises RunError where there is no run, or one of no such kind."""
+        values = self._json(SETTINGS_FILE, "there is no run; train one first")
+        try:
+            return kind(**values)
+        except TypeError as error:
+            raise RunError(f"{self.path} holds a run of another kind; choose another --run folder") from error
 
     def result(self) -> dict[str, Any] | None:
         """What training wrote when it was done, else None."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,30 +24,13 @@ from model.datasets.batches import Batch, gather, ordered, shuffled
 from model.datasets.cooccurrence import cooccurrence
 from model.learner import Learner
 from model.metrics import Quality, fit_platt, quality
+from model.progress import Reporter, Silent
 from model.run import Run, RunError, TrainingSettings
 
 EVALUATION_BATCH = 128
 GRADIENT_NORM = 1.0
 WARM_UP = 0.1  # share of all steps in which the learning rate rises; it falls along a cosine after
 FINAL_RATE = 0.05  # what is left of the learning rate at the end
-
-
-class Reporter(Protocol):
-    """Told how training goes on."""
-
-    def step(self, epoch: int, done: int, steps: int, loss: float) -> None: ...
-
-    def epoch(self, epoch: int, train_loss: float, validation_loss: float, best: bool) -> None: ...
-
-
-class Silent:
-    """A Reporter that keeps it to itself."""
-
-    def step(self, epoch: int, done: int, steps: int, loss: float) -> None:
-        """Nothing to show."""
-
-    def epoch(self, epoch: int, train_loss: float, validation_loss: float, best: bool) -> None:
-        """Nothing to show."""
 
 
 @dataclass(frozen=True)

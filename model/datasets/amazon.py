@@ -25,7 +25,7 @@ def load_amazon(path: Path, surface: Surface, seed: int, negatives: int = NEGATI
     """Read the file. `seed` draws the negatives. Raises DatasetError naming file and line."""
     if surface != "feed":
         raise DatasetError(path, 0, "purchase sequences have no ads surface (no price of a click); use --surface feed")
-    member_ids, item_ids, sequences = _read(path)
+    member_ids, item_ids, sequences = read_sequences(path)
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     offsets = offsets_of(lengths)
     items = np.concatenate([np.array(sequence, dtype=np.int64) for sequence in sequences])
@@ -83,7 +83,11 @@ def load_amazon(path: Path, surface: Surface, seed: int, negatives: int = NEGATI
     )
 
 
-def _read(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], list[list[int]]]:
+def read_sequences(path: Path) -> tuple[tuple[str, ...], tuple[str, ...], list[list[int]]]:
+    """Member ids, item ids by row (row 0: the unknown item) and each member's item rows, oldest first.
+
+    Raises DatasetError naming file and line.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 from rich.table import Table
 
-from model.console import ProgressReporter, calibration_table, evaluation_table, gains_table, training_table
+from model.console import calibration_table, evaluation_table, gains_table, training_table
 from model.evaluate import OURS, Evaluation
 
 QUALITY = {"auc": 0.75, "ne": 0.9, "ndcg": 0.8, "hit_rate": None, "calibration_error": 0.02}
@@ -67,13 +67,3 @@ def test_no_number_is_cut_at_the_usual_width() -> None:
     ]
 
     assert not any("…" in drawn(table) for table in tables)
-
-
-def test_each_epoch_leaves_a_line() -> None:
-    """A log without a terminal still says how training went."""
-    out = io.StringIO()
-    with ProgressReporter(Console(file=out, width=160)).named("concat-seed1") as reporter:
-        reporter.step(1, 1, 2, 0.7)
-        reporter.epoch(1, 0.7, 0.65, best=True)
-
-    assert "concat-seed1: epoch 1: loss 0.7000, validation 0.6500  best so far" in out.getvalue()

@@ -10,9 +10,10 @@ import pytest
 from model.datasets.base import Dataset
 from model.datasets.synthetic import World, load_synthetic
 from model.evaluate import BASELINES, OURS, Evaluation, evaluate
+from model.progress import Silent
 from model.recipes import HSTU, RECIPES
 from model.run import Run, RunError, TrainingSettings
-from model.train import Silent, item_table, train
+from model.train import item_table, train
 
 TINY = World(members=30, items=40, sessions=6)
 SETTINGS = TrainingSettings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -133,3 +133,22 @@ def test_settings_that_cannot_train_are_refused_by_name(field: str, value: float
     """The error names the field."""
     with pytest.raises(ValueError, match=field):
         replace(SETTINGS, **{field: value})
+
+
+@dataclass(frozen=True)
+class OtherSettings:
+    """Of another kind of training."""
+
+    depth: int = 3
+
+
+def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """A folder keeps any settings, and gives them back as what they were and nothing else."""
+    run = Run(tmp_path)
+    run.open(OtherSettings())
+
+    assert run.settings_as(OtherSettings) == OtherSettings()
+    with pytest.raises(RunError, match="a run of another kind"):
+        run.settings()
+    with pytest.raises(RunError, match="a run of another kind"):
+        run.open(SETTINGS)

@@ -12,9 +12,10 @@ import torch
 from model.datasets.base import Dataset
 from model.datasets.synthetic import World, load_synthetic
 from model.evaluate import popularity_quality
+from model.progress import Silent
 from model.recipes import recipe
 from model.run import Run, RunError, TrainingSettings
-from model.train import Silent, Trained, item_table, predict, restore, train
+from model.train import Trained, item_table, predict, restore, train
 
 TINY = World(members=40, items=40, sessions=8)
 SETTINGS = TrainingSettings(
