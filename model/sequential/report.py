@@ -23,12 +23,12 @@ class Published(NamedTuple):
 PUBLISHED = (
     Published(
         "amazon-beauty",
-        "SASRec as published (TIGER)",
+        "SASRec as printed by TIGER",
         {"hr@5": 0.0387, "ndcg@5": 0.0249, "hr@10": 0.0605, "ndcg@10": 0.0318},
     ),
     *(
         Published(data, f"{label} as published{note}", {"hr@10": hit, "ndcg@10": gain})
-        for data, note in (("ml-1m", ""), ("ml1m-events", "\non all of ML-1M: another split"))
+        for data, note in (("ml-1m", ""), ("ml1m-events", "\n(another split: all ML-1M)"))
         for label, hit, gain in (
             ("SASRec", 0.2853, 0.1603),
             ("HSTU", 0.3097, 0.1720),
@@ -59,7 +59,7 @@ def results_tables(results: Sequence[dict[str, Any]]) -> list[Table]:
         for method, group in groups.items():
             seconds = np.mean([result["seconds"] / result["epochs"] for result in group])
             best = ", ".join(str(result["best_epoch"]) for result in group)
-            label = f"{method}\nbest epoch {best}; {seconds:.0f} s an epoch"
+            label = f"{method}\nbest epoch {best}\n{seconds:.0f} s an epoch"
             _add(table, label, str(len(group)), [result["test"] for result in group])
         tables.append(table)
     return tables
@@ -75,10 +75,10 @@ def _method(settings: dict[str, Any]) -> str:
     """What two results must share to be averaged: everything but the seed and where the data lay."""
     stop = f"patience {settings['patience']}" if settings["protocol"] == "validated" else f"{settings['epochs']} epochs"
     return (
-        f"{settings['encoder']}, {settings['loss']}\n"
-        f"{settings['layers']} x {settings['dim']}, heads {settings['heads']}, length {settings['max_length']}\n"
-        f"dropout {settings['dropout']}, lr {settings['learning_rate']}, batch {settings['batch_size']}\n"
-        f"{settings['protocol']}, {stop}"
+        f"{settings['encoder']}\n{settings['loss']}, {settings['protocol']}\n"
+        f"{settings['layers']} x {settings['dim']}, heads {settings['heads']}, {settings['max_length']} items\n"
+        f"dropout {settings['dropout']}, lr {settings['learning_rate']}\n"
+        f"batch {settings['batch_size']}, {stop}"
     )
 
 

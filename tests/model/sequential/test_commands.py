@@ -36,7 +36,7 @@ def test_train_evaluate_and_report(tmp_path: Path, file: Path) -> None:
     words = ("train", "--data", file, "--encoder", "hstu", "--run", run, "--epochs", 2, "--dim", 8)
     trained = sequential(*words)
     assert trained.returncode == 0, trained.stderr
-    assert "hstu, sampled_softmax" in trained.stdout
+    assert "sampled_softmax" in trained.stdout
     again = sequential(*words)
     assert "going on with" in again.stdout
     assert "epoch 1:" not in again.stdout

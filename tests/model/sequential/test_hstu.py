@@ -67,6 +67,7 @@ def test_a_row_reads_neither_later_items_nor_other_members(sequences: Sequences)
     check_causal_and_alone(loud(), sequences)
 
 
+@torch.no_grad()
 def test_a_row_reads_the_time_of_the_item_that_is_asked_for(sequences: Sequences) -> None:
     """The published form, and why it cannot be extended: the last row moves with the next item's time."""
     encoder = loud()

@@ -48,6 +48,7 @@ def test_measures_are_those_of_a_slow_loop() -> None:
 
 @pytest.mark.parametrize("protocol", ["validated", "fixed"])
 @pytest.mark.parametrize("part", ["validation", "test"])
+@torch.inference_mode()
 def test_ranks_are_those_of_a_slow_loop(sequences: Sequences, part: Part, protocol: Protocol) -> None:
     """Member by member and item by item. Windows of 3 tell the protocols apart: what is left out differs."""
     settings = NextItemSettings("x", "sasrec", "bce", protocol, dim=8, heads=2, max_length=3)
