@@ -163,7 +163,9 @@ def test_items_of_another_data_set_or_width_are_refused(tmp_path: Path, dataset:
 def test_a_trained_ranker_beats_popularity_clearly(tmp_path: Path) -> None:
     """On planted tastes, with the default settings, AUC is ahead by far more than a seed can move it."""
     dataset = load_synthetic("feed", seed=0)
-    trained = trained_in(tmp_path, dataset, TrainingSettings(data="synthetic", surface="feed", **recipe("synthetic")))
+    trained = trained_in(
+        tmp_path, dataset, TrainingSettings(data="synthetic", surface="feed", **recipe("synthetic", "transformer"))
+    )
     popular = popularity_quality(dataset)
 
     for task, values in trained.result["tasks"].items():
