@@ -1,4 +1,4 @@
-"""The command line: `python -m service serve | load-histories | rank | models | load | rollback | create-key`.
+"""The command line: `python -m service serve | load-histories | migrate-histories | rank | …`, see --help.
 
 It does not know how any of them works. Every setting is a `RANKER_*` variable (settings.py); an option of the same name
 wins over it.
@@ -110,6 +110,35 @@ def load_histories(
         _fail(str(error))
     unknown = f"; {report.unknown_items} of unknown items" if report.unknown_items else ""
     typer.echo(f"loaded {report.members} members with {report.actions} actions{unknown}")
+
+
+@app.command("migrate-histories")
+def migrate_histories(
+    surface: Annotated[SurfaceChoice, typer.Option(help="whose bundles")],
+    from_version: Annotated[int, typer.Option(min=0, help="a bundle of the embedding version that has the histories")],
+    to_version: Annotated[int, typer.Option(min=0, help="a bundle of the one that shall have them")],
+    model_repository: Repository = None,
+    redis_url: RedisUrl = None,
+) -> None:
+    """Take every history over into another embedding version, while services run; safe to stop and to run again."""
+    settings = _settings(model_repository=model_repository, redis_url=redis_url)
+    if settings.redis_url is None:
+        _fail("there is no Redis whose histories could be migrated: set RANKER_REDIS_URL (or --redis-url)")
+    from service.migration import MigrationReport
+    from service.offline import StartFailed, migrate_offline
+
+    def show(report: MigrationReport) -> None:
+        if report.members % 1000 == 0:
+            typer.echo(f"{report.members} members, {report.copied} copied", err=True)
+
+    versions, url = (str(from_version), str(to_version)), settings.redis_url.get_secret_value()
+    try:
+        report = asyncio.run(migrate_offline(surface.value, *versions, settings, url, show))
+    except StartFailed as error:
+        _fail(str(error))
+    counts = {"actions of unknown items": report.unknown_items, "ahead": report.ahead, "damaged": report.damaged}
+    notes = "".join(f"; {count} {what}" for what, count in counts.items() if count)
+    typer.echo(f"{report.members} members, {report.copied} copied, the others were complete{notes}")
 
 
 @app.command()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -99,18 +99,20 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     stack.enter_context(watchdog.watching())
     stack.callback(pool.close)  # it waits for every thread, and is watched
     encoded = EncodedHistoryCache(settings.encoded_cache_bytes, metrics.cache_event)
-    namespaces = Namespaces(partial(history_store, settings, url), may_be_empty=histories is not None)
+
+    async def elsewhere() -> list[HistoryStore]:
+        return await namespaces.unused(await asyncio.to_thread(models.manifests))
+
+    events = EventsService(elsewhere=elsewhere)
+    namespaces = Namespaces(partial(history_store, settings, url), events, may_be_empty=histories is not None)
     stack.push_async_callback(namespaces.close)
-    events = EventsService()
 
     async def load(directory: Path) -> LoadedModel:
         if readiness.serving:
             return await load_beside(directory, pool, settings)
         return await asyncio.to_thread(load_model, directory, pool, settings)
 
-    models = ModelRepository(
-        settings.model_repository, load, _Surroundings(namespaces, events, encoded, metrics.bundles)
-    )
+    models = ModelRepository(settings.model_repository, load, _Surroundings(namespaces, encoded, metrics.bundles))
     await models.open()
     stores = namespaces.stores
     await verify_stores(stores.values())
@@ -137,6 +139,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
 
     if histories is not None:
         await _load_histories(histories, namespaces.logs)
+        namespaces.may_be_empty = False
     recorder = await stack.enter_async_context(Recorder(metrics.samples).running())
     return State(
         settings=settings,
@@ -173,19 +176,17 @@ def _tracer(settings: Settings, stack: AsyncExitStack) -> Tracer | None:
 
 @dataclass(frozen=True)
 class _Surroundings:
-    """What follows when another model serves: its histories, the events, the encodings that are kept, the metrics."""
+    """What follows when another model serves: its histories, the encodings that are kept, the metrics."""
 
     namespaces: Namespaces
-    events: EventsService
     encoded: EncodedHistoryCache
     metrics: BundleMetrics
 
-    async def admit(self, model: LoadedModel, others: Sequence[Manifest]) -> None:
-        await self.namespaces.admit(model, others)
+    def admitted(self, model: LoadedModel, others: Sequence[Manifest]) -> AbstractAsyncContextManager[None]:
+        return self.namespaces.admitted(model, others)
 
     def changed(self, serving: Mapping[Surface, LoadedModel], surface: Surface, old: LoadedModel | None) -> None:
         self.namespaces.changed(serving, surface, old)
-        self.events.use(self.namespaces.logs)
         if old is not None:
             self.encoded.forget_bundle(old.identity)
         for model in serving.values():

@@ -6,9 +6,11 @@ has for its item. It does not know HTTP, Redis or torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +20,16 @@ from service.errors import HistoryDamaged, InvalidRequest, ModelUnavailable, Not
 from service.histories import HistoryStore
 from service.items import Items
 from service.schemas import Event, EventsRequest, EventsResponse, HistoryAction, HistoryResponse
+
+
+class Joining(Protocol):
+    """A migration to the log of an embedding version that is about to be used."""
+
+    target: EventLog
+
+    async def bring(self, member_id: str) -> object:
+        """Make a member's log in `target` complete."""
+        ...
 
 
 class EncodedEvents(NamedTuple):
@@ -90,20 +102,42 @@ def event_logs(bundles: Iterable[tuple[Manifest, Items]], stores: Mapping[str, H
 
 
 class EventsService:
-    """Appends to, shows and erases members' logs. `logs`: one per embedding version in use, a serving one first."""
+    """Appends to, shows and erases members' logs. Event-loop only.
 
-    def __init__(self, logs: Sequence[EventLog] = ()) -> None:
+    elsewhere: stores of embedding versions that are not in use but may hold logs; an erasure reaches them too.
+    """
+
+    def __init__(
+        self,
+        logs: Sequence[EventLog] = (),
+        elsewhere: Callable[[], Awaitable[Sequence[HistoryStore]]] | None = None,
+    ) -> None:
         self._logs = tuple(logs)
+        self._elsewhere = elsewhere
+        self._joining: Joining | None = None
+        self._under_way = 0
+        self._ended = asyncio.Condition()
+        self._paused = False
 
-    @property
-    def _in_use(self) -> tuple[EventLog, ...]:
-        if not self._logs:  # an event would be acknowledged and lost
-            raise ModelUnavailable("no model is loaded whose history it could be")
-        return self._logs
+    def use(self, logs: Sequence[EventLog], joining: Joining | None = None) -> None:
+        """From now on these logs, one per embedding version in use, that of a serving model first.
 
-    def use(self, logs: Sequence[EventLog]) -> None:
-        """From now on these; what has begun goes to those before."""
-        self._logs = tuple(logs)
+        joining: a version that is about to be used, whose log of a member is brought up to date after each change.
+        """
+        self._logs, self._joining = tuple(logs), joining
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """No event is being written inside; those that come wait. For moments."""
+        self._paused = True
+        try:
+            async with self._ended:
+                await self._ended.wait_for(lambda: self._under_way == 0)
+            yield
+        finally:
+            self._paused = False
+            async with self._ended:
+                self._ended.notify_all()
 
     async def append(self, request: EventsRequest, idempotency_key: str | None) -> EventsResponse:
         """Append the batch, whole or not at all, to each log; once it returns, every later read sees it.
@@ -111,19 +145,50 @@ class EventsService:
         Everything is validated before anything is written. With several embedding versions a failure may fall between
         two logs: a retry with the same idempotency key completes it and repeats nothing.
         """
-        batches = [(log.store, log.encode(request.events).records) for log in self._in_use]
-        replies = [await store.append(request.member_id, records, idempotency_key) for store, records in batches]
+        async with self._writing() as (logs, joining):
+            batches = [(log.store, log.encode(request.events).records) for log in logs]
+            replies = [await store.append(request.member_id, records, idempotency_key) for store, records in batches]
+            if joining is not None:
+                await joining.bring(request.member_id)
         appended, total, _ = replies[0]
         return EventsResponse(appended=appended, total=total, replayed=all(reply.replayed for reply in replies))
 
     async def history(self, member_id: str) -> HistoryResponse:
         """The stored log. Raises NotFound where there is none."""
-        log = self._in_use[0]
+        log = self._in_use()[0]
         history = await log.store.log(member_id)
         if history.total == 0:
             raise NotFound("no history is stored for this member")
         return HistoryResponse(member_id=member_id, total=history.total, actions=log.decode(history))
 
     async def erase(self, member_id: str) -> bool:
-        """Erase every log of a member; whether there was one."""
-        return any([await log.store.erase(member_id) for log in self._in_use])
+        """Erase every log of a member, also in versions that do not serve; whether there was one in use."""
+        async with self._writing() as (logs, joining):
+            found = any([await log.store.erase(member_id) for log in logs])
+            if joining is not None:
+                await joining.target.store.erase(member_id)
+            for store in await self._elsewhere() if self._elsewhere is not None else ():
+                try:
+                    await store.erase(member_id)
+                finally:
+                    await store.close()
+        return found
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[tuple[tuple[EventLog, ...], Joining | None]]:
+        if self._paused:
+            async with self._ended:
+                await self._ended.wait_for(lambda: not self._paused)
+        self._under_way += 1
+        try:
+            yield self._in_use(), self._joining
+        finally:
+            self._under_way -= 1
+            if self._paused:
+                async with self._ended:
+                    self._ended.notify_all()
+
+    def _in_use(self) -> tuple[EventLog, ...]:
+        if not self._logs:  # an event would be acknowledged and lost
+            raise ModelUnavailable("no model is loaded whose history it could be")
+        return self._logs

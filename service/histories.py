@@ -7,8 +7,8 @@ more than 2 · T_max actions is cut to its last T_max, which covers every window
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncGenerator, Callable
+from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from service.codec import (
     record_dtype,
     unpack_header,
 )
-from service.errors import IdempotencyConflict
+from service.errors import HistoryDamaged, IdempotencyConflict
 
 IDEMPOTENCY_SECONDS = 24 * 3600
 
@@ -52,6 +52,17 @@ class Connections(NamedTuple):
     in_use: int
     limit: int
     cut_off: bool = False
+
+
+Standing = Literal["same", "behind", "ahead", "gone"]
+"""A log beside that of another embedding version: nothing is missing · something is · it has more · it is alone."""
+
+
+class Image(NamedTuple):
+    """A member's log in the rows and embeddings of another embedding version: of which log, and its records."""
+
+    of: MemberHistory
+    records: bytes
 
 
 class HistoryStore(Protocol):
@@ -86,6 +97,17 @@ class HistoryStore(Protocol):
 
     async def members(self, limit: int) -> list[str]:
         """Some members that have a log, at most `limit`, to try things with: neither all nor a fair sample."""
+        ...
+
+    def scan(self) -> AsyncGenerator[str, None]:
+        """Every member that has a log, some of them twice; those that come or go meanwhile may be missed."""
+        ...
+
+    async def mirror(self, member_id: str, source: Self, image: Image | None = None) -> Standing:
+        """How a member's log stands to that in `source`; with `image`, written first if that is still its image.
+
+        Atomic. A log that is ahead is never overwritten. Raises HistoryDamaged for the source's log.
+        """
         ...
 
     async def ping(self) -> None:
@@ -162,6 +184,28 @@ class InMemoryHistoryStore:
 
     async def members(self, limit: int) -> list[str]:
         return [member_id for member_id in list(self.logs) if self._live(member_id)][:limit]
+
+    async def scan(self) -> AsyncGenerator[str, None]:
+        for member_id in list(self.logs):
+            if self._live(member_id):
+                yield member_id
+
+    async def mirror(self, member_id: str, source: Self, image: Image | None = None) -> Standing:
+        theirs = (await source.log(member_id)).version
+        if theirs.total == 0:
+            return "gone"
+        try:
+            ours = (await self.log(member_id)).version
+        except HistoryDamaged:
+            ours = HistoryVersion(0, 0)
+        if ours.incarnation == theirs.incarnation and ours.total >= theirs.total:
+            return "same" if ours == theirs else "ahead"
+        if image is None or image.of.version != theirs:
+            return "behind"
+        header = pack_header(self._embedding_dim, theirs.incarnation, image.of.start)
+        self.logs[member_id] = header + image.records
+        self._renew(member_id)
+        return "same"
 
     async def ping(self) -> None:
         return

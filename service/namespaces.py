@@ -7,51 +7,90 @@ well, so that a rollback finds the histories complete. This module does not know
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from model.bundle import MANIFEST_FILE, BundleError, Manifest, Surface
-from service.events import EventLog
+from service.events import EventLog, EventsService
 from service.histories import HistoryStore
 from service.items import Items
+from service.migration import Migration, NotTranslatable
 from service.models import LoadedModel
 
 log = logging.getLogger(__name__)
 
+COPIES_IN_FLIGHT = 4  # few: ranking uses the same Redis
 OpenStore = Callable[[Manifest, int], HistoryStore]
 """The store of a manifest's embedding version, for windows of at most so many actions."""
 
 
 class Namespaces:
-    """stores: embedding version → store. logs: whom events go to, one a version. Event-loop only.
+    """stores: embedding version → store. Tells `events` which logs to write. Event-loop only.
 
     may_be_empty: histories are about to be loaded, so a version without any is no reason to refuse a model.
     """
 
-    def __init__(self, open_store: OpenStore, may_be_empty: bool = False) -> None:
+    def __init__(self, open_store: OpenStore, events: EventsService, may_be_empty: bool = False) -> None:
         self._open_store = open_store
-        self._may_be_empty = may_be_empty
+        self._events = events
+        self.may_be_empty = may_be_empty
         self.stores: dict[str, HistoryStore] = {}
         self.logs: tuple[EventLog, ...] = ()
         self._used: dict[str, tuple[Manifest, EventLog]] = {}
         self._longest: dict[str, int] = {}
         self._before: dict[Surface, tuple[Manifest, EventLog]] = {}
+        self._read: dict[Surface, str] = {}  # the version whose histories a surface's newest model reads, or read
         self._leaving: list[HistoryStore] = []
 
-    async def admit(self, model: LoadedModel, others: Sequence[Manifest]) -> None:
-        """Make the store of a model's embedding version ready. others: manifests of the same surface's other versions.
+    @asynccontextmanager
+    async def admitted(self, model: LoadedModel, others: Sequence[Manifest]) -> AsyncIterator[None]:
+        """The model may take over inside, at once: every history that it will read is complete until then.
 
-        Raises BundleError where the model would misread the histories of a version in use, or would find none although
-        another version has some; StoreUnavailable if that cannot be told.
+        others: manifests of the same surface's other versions. Raises BundleError where the model would misread the
+        histories of a version in use, or would find none although another version has some; StoreUnavailable.
         """
         await self._close_left()
         manifest = model.manifest
         version = manifest.embedding_version
         if version in self._used:
             _check_shared(manifest, model.items, *self._used[version])
+            yield
             return
         elsewhere = {other.embedding_version: other for other in others if other.embedding_version != version}
-        if elsewhere and not self._may_be_empty:
+        if elsewhere and not self.may_be_empty:
             await self._check_filled(manifest, elsewhere)
+        going_on = self._used.get(self._read.get(manifest.surface, ""))
+        if going_on is None:  # the first of its surface
+            yield
+            return
+        async with self._joined(model, going_on[1]):
+            yield
+
+    async def unused(self, manifests: Iterable[Manifest]) -> list[HistoryStore]:
+        """Stores, to be closed, of the embedding versions that are not in use."""
+        others = {m.embedding_version: m for m in manifests if m.embedding_version not in self._used}
+        return [self._open_store(manifest, manifest.max_history) for manifest in others.values()]
+
+    @asynccontextmanager
+    async def _joined(self, model: LoadedModel, source: EventLog) -> AsyncIterator[None]:
+        """Events reach the model's namespace as well, and what was missing there is copied until nothing is."""
+        manifest = model.manifest
+        store = self._open_store(manifest, manifest.max_history)
+        self._leaving.append(store)  # closed a load later: an event may still be on its way there
+        try:
+            migration = Migration(source, EventLog(store, model.items, manifest.actions))
+        except NotTranslatable as error:
+            raise BundleError(MANIFEST_FILE, f"cannot take the histories over: {error}") from error
+        # Once every event brings its member's log up to date, one pass over the others leaves none behind.
+        async with self._events.paused():
+            self._events.use(self.logs, migration)
+        try:
+            report = await migration.run(COPIES_IN_FLIGHT)
+            log.info("of %d histories %d had to be brought up to date", report.members, report.copied)
+            async with self._events.paused():
+                yield
+        finally:
+            self._events.use(self.logs)
 
     def changed(self, serving: Mapping[Surface, LoadedModel], surface: Surface, old: LoadedModel | None) -> None:
         """These models serve now; `old` served `surface` before."""
@@ -64,14 +103,22 @@ class Namespaces:
             version = model.manifest.embedding_version
             event_log = EventLog(self.stores[version], model.items, model.manifest.actions)
             used.setdefault(version, (model.manifest, event_log))
-        # Of what served before no more than this is kept, and nothing where a model that serves has the same version.
-        self._before = {s: log for s, log in self._before.items() if log[0].embedding_version not in used}
+        # Of what served before no more than this is kept, and nothing where a model that serves has the same version,
+        # or where its log has no word for an action that a serving model knows: it would refuse those events.
+        words = {action for _, event_log in used.values() for action in event_log.actions}
+        self._before = {
+            s: log
+            for s, log in self._before.items()
+            if log[0].embedding_version not in used and words <= set(log[1].actions)
+        }
         used |= {log[0].embedding_version: log for log in self._before.values()}
         for version in self.stores.keys() - used.keys():
             self._leaving.append(self.stores.pop(version))
             del self._longest[version]
         self._used = used
+        self._read |= {surface: model.manifest.embedding_version for surface, model in serving.items()}
         self.logs = tuple(event_log for _, event_log in used.values())
+        self._events.use(self.logs)
 
     async def close(self) -> None:
         self._leaving += self.stores.values()

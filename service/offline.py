@@ -1,4 +1,5 @@
-"""Histories without a running service: the stores that the bundles in a repository need, and loading a file into them.
+"""Histories without a running service: the stores that a repository's bundles need, loading a file into them, and
+taking them over into another embedding version.
 
 It does not know torch or HTTP: bundles are read, not run.
 """
@@ -6,16 +7,17 @@ It does not know torch or HTTP: bundles are read, not run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from model.bundle import BundleError, Manifest, read_items, read_manifest, verify, versions
+from model.bundle import BundleError, Manifest, Surface, read_items, read_manifest, verify, versions
 from service.errors import StoreUnavailable, Unavailable
-from service.events import event_logs
+from service.events import EventLog, event_logs
 from service.histories import HistoryStore
 from service.items import Items
 from service.loading import LoadReport, load_histories
+from service.migration import Migration, MigrationReport, NotTranslatable
 from service.redis_histories import RedisHistoryStore
 from service.repository import SURFACES
 from service.settings import Settings
@@ -42,6 +44,31 @@ async def load_offline(file: Path, settings: Settings, url: str) -> LoadReport:
             return await load_histories(file, event_logs(used, stores))
     except (BundleError, Unavailable, ValueError) as error:
         raise StartFailed(f"cannot load histories: {error}") from error
+
+
+async def migrate_offline(
+    surface: Surface,
+    from_version: str,
+    to_version: str,
+    settings: Settings,
+    url: str,
+    progress: Callable[[MigrationReport], None] | None = None,
+) -> MigrationReport:
+    """Take every history of one bundle's embedding version over into another's. Raises StartFailed."""
+    try:
+        async with AsyncExitStack() as stack:
+            logs = []
+            for version in (from_version, to_version):
+                manifest, items = _read_version(settings.model_repository, surface, version)
+                store = history_store(settings, url, manifest, manifest.max_history)
+                stack.push_async_callback(store.close)
+                logs.append((manifest.embedding_version, EventLog(store, items, manifest.actions)))
+            (old, source), (new, target) = logs
+            if old == new:
+                raise NotTranslatable(f"both versions have the embedding version {old}: there is nothing to do")
+            return await Migration(source, target).run(progress=progress)
+    except (BundleError, Unavailable, NotTranslatable, ValueError) as error:
+        raise StartFailed(f"cannot migrate histories: {error}") from error
 
 
 def history_stores(settings: Settings, url: str, manifests: Iterable[Manifest]) -> dict[str, HistoryStore]:
@@ -83,12 +110,14 @@ def history_store(settings: Settings, url: str, manifest: Manifest, max_history:
     )
 
 
-def _read(root: Path, surface: str) -> tuple[Manifest, Items] | None:
+def _read(root: Path, surface: Surface) -> tuple[Manifest, Items] | None:
     """The newest bundle of a surface, verified, without its ranker."""
     found = versions(root, surface)
-    if not found:
-        return None
-    directory = root / surface / found[-1]
+    return _read_version(root, surface, found[-1]) if found else None
+
+
+def _read_version(root: Path, surface: Surface, version: str) -> tuple[Manifest, Items]:
+    directory = root / surface / version
     try:
         manifest = read_manifest(directory)
         verify(directory, manifest)

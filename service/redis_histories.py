@@ -1,4 +1,4 @@
-"""RedisHistoryStore: members' logs in Redis, behind the two scripts of `lua/`, one round trip a call.
+"""RedisHistoryStore: members' logs in Redis, behind the scripts of `lua/`, one round trip a call.
 
 All keys of one member share a hash tag, for Redis Cluster. It does not know redis-py, what a call may take and how it
 fails (redis_calls.py), or what a record means.
@@ -6,9 +6,11 @@ fails (redis_calls.py), or what a record means.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, Self, get_args
 
 from service.codec import (
     HistoryVersion,
@@ -20,10 +22,11 @@ from service.codec import (
     pack_prefix,
 )
 from service.errors import IdempotencyConflict, RankonceError, StoreUnavailable
-from service.histories import IDEMPOTENCY_SECONDS, Appended, Connections, Window
+from service.histories import IDEMPOTENCY_SECONDS, Appended, Connections, Image, Standing, Window
 from service.redis_calls import RedisCalls, RedisClient, Script, ScriptError, connect_url
 
 WHOLE_LOG = Window(0, 1)
+_STANDINGS: dict[bytes, Standing] = {standing.encode(): standing for standing in get_args(Standing)}
 _UNCHANGED = 1
 _GLOB = re.compile(rb"[*?\[\]\\]")
 _SCANNED, _MOST_SCANS = 200, 20  # keys a round trip, and how many of these: a large Redis is not read to its end
@@ -50,7 +53,7 @@ class RedisHistoryStore:
         self._max_history = max_history
         self._ttl_ms = round((ttl_seconds or 0) * 1e3)
         self._prefix = pack_prefix(embedding_dim)
-        self._read, self._append = Script("read.lua"), Script("append.lua")
+        self._read, self._append, self._mirror = Script("read.lua"), Script("append.lua"), Script("mirror.lua")
         self._calls = RedisCalls(url, timeout_ms, wait_replicas, connect)
 
     async def get(self, member_id: str, window: Window, known: HistoryVersion | None = None) -> MemberHistory | None:
@@ -85,15 +88,30 @@ class RedisHistoryStore:
         return bool(await self._calls.command("DEL", self.key(member_id), replicated=True))
 
     async def members(self, limit: int) -> list[str]:
-        start, cursor = _bytes(self._key_prefix + "{"), b"0"
         found: set[str] = set()
-        for _ in range(_MOST_SCANS):
-            pattern = _GLOB.sub(rb"\\\g<0>", start) + b"*}"
-            cursor, keys = await self._calls.command("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED)
-            found.update(filter(None, (_member(key[len(start) : -1]) for key in keys)))
-            if len(found) >= limit or int(cursor) == 0:
-                break
+        async with aclosing(self._scan(_MOST_SCANS)) as scan:
+            async for some in scan:
+                found.update(some)
+                if len(found) >= limit:
+                    break
         return list(found)[:limit]
+
+    async def scan(self) -> AsyncGenerator[str, None]:
+        async with aclosing(self._scan()) as scan:
+            async for some in scan:
+                for member_id in some:
+                    yield member_id
+
+    async def mirror(self, member_id: str, source: Self, image: Image | None = None) -> Standing:
+        keys = [source.key(member_id), self.key(member_id)]
+        records, version, start = (image.records, image.of.version, image.of.start) if image else (b"", (0, 0), 0)
+        incarnation, total = version[0].to_bytes(8, "little"), version[1]
+        words = (source._prefix, self._prefix, records, incarnation, total, start.to_bytes(8, "little"), self._ttl_ms)
+        reply = await self._run(self._mirror, keys, *words, replicated=image is not None)
+        match reply:
+            case bytes() if standing := _STANDINGS.get(reply):
+                return standing
+        raise await self._nonsense()
 
     async def ping(self) -> None:
         await self._calls.command("PING")
@@ -118,6 +136,16 @@ class RedisHistoryStore:
         where the member does and no member's keys can be another's."""
         member_id = member_id.replace("%", "%25").replace("}", "%7D")
         return _bytes(f"{self._key_prefix}{{{member_id}}}")
+
+    async def _scan(self, most: int | None = None) -> AsyncGenerator[list[str], None]:
+        """Members that have a log, a round trip at a time, at most so many of them."""
+        start, cursor = _bytes(self._key_prefix + "{"), b"0"
+        pattern = _GLOB.sub(rb"\\\g<0>", start) + b"*}"
+        for _ in itertools.count() if most is None else range(most):
+            cursor, keys = await self._calls.command("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED)
+            yield [member for key in keys if (member := _member(key[len(start) : -1]))]
+            if int(cursor) == 0:
+                return
 
     async def _write(self, mode: str, keys: list[bytes], records: bytes) -> Appended:
         count_records(records, self._embedding_dim)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -30,8 +31,8 @@ _LONGEST_REASON = 500
 class Surroundings(Protocol):
     """What has to be right before a model serves, and what follows once it does."""
 
-    async def admit(self, model: LoadedModel, others: Sequence[Manifest]) -> None:
-        """Raises BundleError if this model must not serve, StoreUnavailable if that cannot be told.
+    def admitted(self, model: LoadedModel, others: Sequence[Manifest]) -> AbstractAsyncContextManager[None]:
+        """Inside, this model may take over. Raises BundleError if it must not, StoreUnavailable if that cannot be told.
 
         others: manifests of the surface's other versions, as far as they can be read.
         """
@@ -104,7 +105,9 @@ class ModelRepository:
             self._loading = surface, version
             try:
                 model = await self._read(surface, version)
-                await self._surroundings.admit(model, await asyncio.to_thread(self._manifests, surface, version))
+                others = [m for m in await asyncio.to_thread(self.manifests, surface) if m.version != version]
+                async with self._surroundings.admitted(model, others):
+                    self._swap(surface, model)
             except BundleError as error:
                 raise BundleRefused(self._refuse(surface, version, str(error))) from error
             except RankonceError as error:
@@ -112,7 +115,6 @@ class ModelRepository:
                 raise
             finally:
                 self._loading = None
-            self._swap(surface, model)
             self._refused.pop((surface, version), None)
             self._surroundings.counted(surface, "loaded")
             log.info("serving %s version %s", surface, version)
@@ -146,6 +148,15 @@ class ModelRepository:
             found.add(self._serving[surface].manifest.version)
         return sorted(found, key=int)
 
+    def manifests(self, *surfaces: Surface) -> list[Manifest]:
+        """Of every version in the repository, by default of every surface, as far as they can be read; blocks."""
+        found = []
+        for surface in surfaces or SURFACES:
+            for version in versions(self._root, surface):
+                with contextlib.suppress(BundleError):
+                    found.append(read_manifest(self._root / surface / version))
+        return found
+
     def _state(self, surface: Surface, version: str) -> tuple[Literal["READY", "LOADING", "UNAVAILABLE"], str]:
         refused = self._refused.get((surface, version), "")
         serving = self._serving.get(surface)
@@ -171,17 +182,11 @@ class ModelRepository:
             )
         return model
 
-    def _manifests(self, surface: Surface, but: str) -> list[Manifest]:
-        manifests = []
-        for version in versions(self._root, surface):
-            if version != but:
-                with contextlib.suppress(BundleError):
-                    manifests.append(read_manifest(self._root / surface / version))
-        return manifests
-
     def _swap(self, surface: Surface, model: LoadedModel | None) -> None:
-        old = self._serving.pop(surface, None)
-        if model is not None:
+        old = self._serving.get(surface)
+        if model is None:
+            del self._serving[surface]
+        else:
             self._serving[surface] = model
         if old is not None and (model is None or model.manifest.version != old.manifest.version):
             self._before[surface] = old.manifest.version

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ class Bystander:
         self.changes: list[tuple[Surface, str | None, str | None]] = []
         self.counts: list[tuple[Surface, LoadResult]] = []
 
-    async def admit(self, model: LoadedModel, others: Sequence[Manifest]) -> None:
+    @asynccontextmanager
+    async def admitted(self, model: LoadedModel, others: Sequence[Manifest]) -> AsyncIterator[None]:
         self.others = [other.version for other in others]
         if self.error is not None:
             raise self.error
+        yield
 
     def changed(self, serving: Mapping[Surface, LoadedModel], surface: Surface, old: LoadedModel | None) -> None:
         new = serving.get(surface)

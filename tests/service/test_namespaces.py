@@ -10,6 +10,7 @@ import pytest
 
 from model.bundle import BundleError, ItemTable, Manifest, Surface, read_items, read_manifest
 from service.codec import encode_records
+from service.events import EventsService
 from service.histories import InMemoryHistoryStore
 from service.items import Items
 from service.models import LoadedModel
@@ -45,7 +46,7 @@ def stores() -> Stores:
 
 @pytest.fixture
 def namespaces(stores: Stores) -> Namespaces:
-    return Namespaces(stores)
+    return Namespaces(stores, EventsService())
 
 
 @pytest.fixture
@@ -74,6 +75,11 @@ def swap(
     namespaces.changed(serving, surface, old)
 
 
+async def admit(namespaces: Namespaces, model: LoadedModel, *others: LoadedModel) -> None:
+    async with namespaces.admitted(model, [other.manifest for other in others]):
+        pass
+
+
 def versions(namespaces: Namespaces) -> list[str]:
     return [next(v for v, store in namespaces.stores.items() if store is log.store) for log in namespaces.logs]
 
@@ -89,9 +95,9 @@ async def test_surfaces_that_share_a_version_share_a_log(namespaces: Namespaces,
     serving: dict[Surface, LoadedModel] = {}
     for surface, longest in (("feed", 8), ("ads", 32)):
         model = bundle(max_history=longest)
-        await namespaces.admit(model, [])
+        await admit(namespaces, model)
         swap(namespaces, serving, surface, model)  # type: ignore[arg-type]
-    await namespaces.admit(bundle(), [])
+    await admit(namespaces, bundle())
 
     assert versions(namespaces) == ["e1"]
     assert stores.open == [("e1", 32)]
@@ -110,7 +116,7 @@ async def test_one_version_is_one_table(namespaces: Namespaces, bundle: Any, tab
     other = bundle(items=ItemTable(tuple(ids), embeddings), **actions)
 
     with pytest.raises(BundleError, match="e1 of feed/1, but differs"):
-        await namespaces.admit(other, [])
+        await admit(namespaces, other)
 
 
 async def test_a_version_without_histories_is_refused_while_another_has_some(
@@ -120,16 +126,16 @@ async def test_a_version_without_histories_is_refused_while_another_has_some(
     old, new = bundle("e1"), bundle("e2")
     serving: dict[Surface, LoadedModel] = {}
     swap(namespaces, serving, "feed", old)
-    await namespaces.admit(new, [old.manifest])
+    await admit(namespaces, new, old)
     await fill(namespaces, "e1")
 
     with pytest.raises(BundleError, match="no history is stored under its embedding version e2, while version e1"):
-        await namespaces.admit(new, [old.manifest])
+        await admit(namespaces, new, old)
     assert stores.open == [("e1", 24)]
 
-    await Namespaces(stores, may_be_empty=True).admit(new, [old.manifest])
+    await admit(Namespaces(stores, EventsService(), may_be_empty=True), new, old)
     stores.kept["e2"] = stores.kept["e1"].copy()
-    await namespaces.admit(new, [old.manifest])
+    await admit(namespaces, new, old)
 
 
 async def test_events_go_to_what_served_before_as_well(namespaces: Namespaces, bundle: Any, stores: Stores) -> None:
@@ -142,7 +148,7 @@ async def test_events_go_to_what_served_before_as_well(namespaces: Namespaces, b
     swap(namespaces, serving, "feed", bundle("e3"))
     assert versions(namespaces) == ["e3", "e2"]
     assert ("e1", 24) in stores.open
-    await namespaces.admit(bundle("e3"), [])
+    await admit(namespaces, bundle("e3"))
     assert stores.open == [("e2", 24), ("e3", 24)]
 
     swap(namespaces, serving, "feed", bundle("e2"))
@@ -170,3 +176,45 @@ async def test_of_a_replaced_model_nothing_is_kept_where_the_version_stays(names
 
     assert [log.items for log in namespaces.logs] == [new.items]
     assert namespaces._before == {}
+
+
+async def test_a_version_before_without_a_word_for_new_actions_is_let_go(namespaces: Namespaces, bundle: Any) -> None:
+    """Its log would refuse events that the serving model knows; going back to it is refused then."""
+    serving: dict[Surface, LoadedModel] = {}
+    old, new = bundle("e1"), bundle("e2", actions=("view", "click", "like", "share"))
+    for model in (old, new):
+        swap(namespaces, serving, "feed", model)
+
+    assert versions(namespaces) == ["e2"]
+    with pytest.raises(BundleError, match="does not know the action share"):
+        await admit(namespaces, old)
+
+
+async def test_surfaces_of_different_versions_start_side_by_side(namespaces: Namespaces, bundle: Any) -> None:
+    """The first model of a surface takes nobody's histories over: each surface has its own."""
+    serving: dict[Surface, LoadedModel] = {}
+    swap(namespaces, serving, "feed", bundle("e1"))
+    await fill(namespaces, "e1")
+    ads = bundle("e2", surface="ads")
+
+    await admit(namespaces, ads)
+    swap(namespaces, serving, "ads", ads)
+
+    assert versions(namespaces) == ["e1", "e2"]
+    assert (await namespaces.stores["e2"].log("m")).total == 0
+
+
+async def test_histories_are_complete_when_the_model_takes_over(namespaces: Namespaces, bundle: Any) -> None:
+    """Also for a surface that was unloaded meanwhile; and afterwards both versions get every event."""
+    serving: dict[Surface, LoadedModel] = {}
+    swap(namespaces, serving, "feed", bundle("e1"))
+    await fill(namespaces, "e1")
+    swap(namespaces, serving, "feed", None)
+    new = bundle("e2")
+
+    async with namespaces.admitted(new, []):
+        swap(namespaces, serving, "feed", new)
+
+    assert versions(namespaces) == ["e2", "e1"]
+    for log in namespaces.logs:
+        assert (await log.store.log("m")).total == 1
