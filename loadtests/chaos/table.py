@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtests.chaos import event_faults, inference_faults, load_faults, soak, store_faults
+from loadtests.chaos import event_faults, inference_faults, load_faults, reload_faults, soak, store_faults
 from loadtests.chaos.row import Row
 
 ROWS: tuple[Row, ...] = (
@@ -10,5 +10,6 @@ ROWS: tuple[Row, ...] = (
     *event_faults.ROWS,
     *load_faults.ROWS,
     *inference_faults.ROWS,
+    *reload_faults.ROWS,
     *soak.ROWS,
 )
