@@ -1,4 +1,4 @@
-"""The soak: mixed load, members that come and go, and Redis restarts, for minutes. Nothing may grow.
+"""The soak: mixed load, members that come and go, reloads and Redis restarts, for minutes. Nothing may grow.
 
 Growth is the median of the last quarter against that of the first one after the warm-up. It does not know what could
 leak.
@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import json
+import shutil
 import statistics
 import time
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
 
 from loadtests.chaos.event_faults import RECOVERY_SECONDS, judge_events
 from loadtests.chaos.row import Figures, Row
@@ -22,6 +27,8 @@ from loadtests.faults.redis_server import DURABLE
 SECONDS = (20.0, 600.0)  # quick, full
 RESTART_EVERY = (5.0, 60.0)
 DOWN_SECONDS = 0.5
+RELOAD_EVERY = (3.0, 20.0)  # surface after surface, and each another version than before
+RETRY_SECONDS = 0.1
 CHURN_SECONDS = (2.0, 5.0)  # then all members who write are new ones
 FEED_RATE, ADS_RATE, NON_AMORTIZED_RATE = 30.0, 10.0, 2.0
 WARM_UP = 0.3  # of the whole: caches fill, the allocator finds its size
@@ -61,11 +68,35 @@ def judge_growth(figures: Figures, samples: Samples) -> None:
         figures.expect(last - first <= most, f"{name} grew from {first:.1f} to {last:.1f}, limit {most:.1f}")
 
 
+def add_version(models: Path, surface: str) -> None:
+    """Version 2: version 1 under another number."""
+    bundle = Path(shutil.copytree(models / surface / "1", models / surface / "2"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps(manifest | {"version": "2"}))
+
+
+async def reload(stage: Stage, surface: str, version: str) -> int:
+    """How often it was refused because Redis was away: whether a bundle fits the stored histories cannot be told then.
+
+    Raises HTTPStatusError if it is refused for anything else."""
+    for refusals in itertools.count():
+        path, body = f"/v2/repository/models/{surface}/load", {"parameters": {"version": version}}
+        answer = await stage.http.post(path, json=body)
+        if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            answer.raise_for_status()
+            return refusals
+        await asyncio.sleep(RETRY_SECONDS)
+    raise AssertionError("unreachable")
+
+
 async def soak(stage: Stage) -> Figures:
     end = time.perf_counter() + stage.seconds(*SECONDS)
     samples, restarts = Samples(), list[tuple[float, float]]()
     running: list[Traffic] = []
     written: list[Writing] = []
+    refusals: list[int] = []  # of each reload
+    for surface in ("feed", "ads"):
+        add_version(stage.models, surface)
 
     async def restart() -> None:
         every = stage.seconds(*RESTART_EVERY)
@@ -84,6 +115,13 @@ async def soak(stage: Stage) -> Figures:
                 await asyncio.sleep(stage.seconds(*CHURN_SECONDS))
             written.append(events)
 
+    async def deploy() -> None:
+        turns = itertools.cycle(itertools.product(("2", "1"), ("feed", "ads")))
+        while time.perf_counter() + stage.seconds(*RELOAD_EVERY) < end:
+            await asyncio.sleep(stage.seconds(*RELOAD_EVERY))
+            version, surface = next(turns)
+            refusals.append(await reload(stage, surface, version))
+
     async def sample() -> None:
         while time.perf_counter() < end:
             samples.take(stage, await stage.metric("ranker_event_loop_tasks"))
@@ -97,7 +135,7 @@ async def soak(stage: Stage) -> Figures:
         ):
             calls = stage.workload.calls(surface, mode)
             running.append(await stack.enter_async_context(traffic(stage.service.url, calls, rate)))
-        await asyncio.gather(restart(), churn(), sample())
+        await asyncio.gather(restart(), churn(), deploy(), sample())
 
     together = Traffic()
     together.sent = [sent for one in running for sent in one.sent]
@@ -110,7 +148,10 @@ async def soak(stage: Stage) -> Figures:
     recoveries = [together.recovery_seconds(back, until) for (_, back), until in zip(restarts, ends, strict=True)]
     figures.recovery_s = None if None in recoveries else max((r for r in recoveries if r is not None), default=0.0)
     figures.facts |= {"restarts of Redis": float(len(restarts)), "members who wrote": float(8 * len(written))}
+    figures.facts |= {"reloads": float(len(refusals)), "tries refused without Redis": float(sum(refusals))}
     figures.expect(len(restarts) > 1, f"only {len(restarts)} restarts")
+    figures.expect(len(refusals) > 3, f"only {len(refusals)} reloads")
+    figures.expect(figures.shed == 0, f"{figures.shed} requests were refused")
     recovered = figures.recovery_s is not None and figures.recovery_s < RECOVERY_SECONDS
     figures.expect(recovered, f"recovery took {figures.recovery_s} s at worst, limit {RECOVERY_SECONDS:g}")
     return figures
@@ -119,7 +160,7 @@ async def soak(stage: Stage) -> Figures:
 ROWS = (
     Row(
         "soak",
-        "mixed load, churn, restarts",
+        "mixed load, churn, reloads, restarts",
         soak,
         settings={"RANKER_ENCODED_CACHE_BYTES": str(4 * 1024 * 1024)},  # full within seconds, so that it is flat then
         redis=DURABLE,

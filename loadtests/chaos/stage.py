@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -31,7 +33,8 @@ _WARM_UP = 20
 class Stage:
     """service → proxy → redis, all of them processes or sockets of this run alone. quick: seconds, not minutes.
 
-    calls: amortized feed requests · http: for everything that is not the load.
+    models: a copy, which a row that is alone may change · calls: amortized feed requests · http: for everything that is
+    not the load.
     """
 
     service: Service
@@ -74,7 +77,8 @@ async def staged(
     catalog = read_catalog(models)
     workload = Workload(catalog, Plan(members=MEMBERS, requests=REQUESTS))
     calls = workload.calls("feed", "amortized")
-    with RedisServer(*redis) as server:
+    with tempfile.TemporaryDirectory(prefix="rankonce-models-") as folder, RedisServer(*redis) as server:
+        models = Path(shutil.copytree(models, Path(folder) / "models"))
         async with FaultProxy(server.port) as proxy, contextlib.AsyncExitStack() as stack:
             # On a thread: this loop runs the proxy, and the service loads its histories through it.
             running = serving(models, workload, RANKER_REDIS_URL=proxy.url, **settings)
