@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
-import shutil
 import statistics
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 
 from loadtests.chaos.event_faults import RECOVERY_SECONDS, judge_events
+from loadtests.chaos.reload_faults import add_version
 from loadtests.chaos.row import Figures, Row
 from loadtests.chaos.stage import Stage
 from loadtests.chaos.traffic import Traffic, traffic
@@ -68,25 +66,17 @@ def judge_growth(figures: Figures, samples: Samples) -> None:
         figures.expect(last - first <= most, f"{name} grew from {first:.1f} to {last:.1f}, limit {most:.1f}")
 
 
-def add_version(models: Path, surface: str) -> None:
-    """Version 2: version 1 under another number."""
-    bundle = Path(shutil.copytree(models / surface / "1", models / surface / "2"))
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    (bundle / "manifest.json").write_text(json.dumps(manifest | {"version": "2"}))
-
-
 async def reload(stage: Stage, surface: str, version: str) -> int:
-    """How often it was refused because Redis was away: whether a bundle fits the stored histories cannot be told then.
+    """Load it; how often that was refused because Redis was away, when nobody can tell whether it fits the histories.
 
     Raises HTTPStatusError if it is refused for anything else."""
-    for refusals in itertools.count():
-        path, body = f"/v2/repository/models/{surface}/load", {"parameters": {"version": version}}
-        answer = await stage.http.post(path, json=body)
-        if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-            answer.raise_for_status()
-            return refusals
+    path, body = f"/v2/repository/models/{surface}/load", {"parameters": {"version": version}}
+    refusals = 0
+    while (answer := await stage.http.post(path, json=body)).status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        refusals += 1
         await asyncio.sleep(RETRY_SECONDS)
-    raise AssertionError("unreachable")
+    answer.raise_for_status()
+    return refusals
 
 
 async def soak(stage: Stage) -> Figures:
@@ -96,7 +86,7 @@ async def soak(stage: Stage) -> Figures:
     written: list[Writing] = []
     refusals: list[int] = []  # of each reload
     for surface in ("feed", "ads"):
-        add_version(stage.models, surface)
+        add_version(stage.models / surface)
 
     async def restart() -> None:
         every = stage.seconds(*RESTART_EVERY)

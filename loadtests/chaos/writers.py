@@ -31,8 +31,8 @@ MOST_BATCHES = 50_000
 @dataclass
 class Writer:
     """One member. begun, acknowledged: how many of its events were sent, and answered with 200 · acknowledged_at: by
-    number of the last event of each batch · refusals: by status and code · odd: answers that nothing accounts for ·
-    worst_ms: the slowest answer, refusals too."""
+    number of the last event of each batch · refusals: by status and code · reasons: theirs, in words · odd: answers
+    that nothing accounts for · worst_ms: the slowest answer, refusals too."""
 
     member: str
     facts: SurfaceFacts
@@ -41,6 +41,7 @@ class Writer:
     acknowledged: int = 0
     acknowledged_at: dict[int, float] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
+    reasons: set[str] = field(default_factory=set)
     odd: list[str] = field(default_factory=list)
     replayed: int = 0
     worst_ms: float = 0.0
@@ -83,6 +84,7 @@ class Writer:
                 self.odd.append(f"{reply['appended']} events acknowledged of {len(batch)}")
             return True
         self.refusals[f"{answer.status_code} {answer.json()['code']}"] += 1
+        self.reasons.add(answer.json()["detail"])
         if answer.status_code != 503 or "retry-after" not in answer.headers:
             self.odd.append(f"status {answer.status_code} {answer.json()['code']}, or no Retry-After")
         return False
@@ -141,6 +143,10 @@ class Writing:
     @property
     def refusals(self) -> Counter[str]:
         return sum((writer.refusals for writer in self.writers), Counter())
+
+    @property
+    def reasons(self) -> set[str]:
+        return set().union(*(writer.reasons for writer in self.writers))
 
     @property
     def odd(self) -> list[str]:

@@ -92,6 +92,13 @@ class RedisServer:
     def configure(self, name: str, value: object) -> None:
         self.command("CONFIG", "SET", name, value)
 
+    def until(self, name: str, value: object) -> None:
+        """Returns once this field of INFO's part about persistence has this value."""
+        give_up = time.monotonic() + START_SECONDS
+        while self.command("INFO", "persistence")[name] != value:
+            assert time.monotonic() < give_up, f"{name} did not become {value}"
+            time.sleep(0.01)
+
     def follow(self, port: int) -> None:
         """Become a replica of the server, or proxy, on this port of 127.0.0.1; returns once it is in step."""
         self.command("REPLICAOF", "127.0.0.1", port)

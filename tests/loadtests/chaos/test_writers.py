@@ -15,6 +15,8 @@ from loadtests.chaos.writers import Stored, Writer, writing
 from service.app import create_app
 from service.settings import Settings
 
+REFUSAL = {"code": "store_unavailable", "detail": "it is out of memory"}
+
 
 class Log:
     """A service of one member's log that a test can spoil. refusing: how many more requests are refused."""
@@ -31,7 +33,7 @@ class Log:
             return httpx.Response(200, json=shown) if self.actions else httpx.Response(404)
         if self.refusing:
             self.refusing -= 1
-            return httpx.Response(503, json={"code": "store_unavailable"}, headers=self.retry_after)
+            return httpx.Response(503, json=REFUSAL, headers=self.retry_after)
         key = request.headers["idempotency-key"]
         if key in self.seen:
             return httpx.Response(200, json={**self.seen[key], "replayed": True})
@@ -69,6 +71,7 @@ async def test_events_are_sent_until_they_are_acknowledged(log: Log, http: httpx
     assert writer.acknowledged == writer.begun == stored.total > 10
     assert (stored.numbers, stored.missing) == (list(range(stored.total)), [])
     assert writer.refusals == {"503 store_unavailable": 3}
+    assert writer.reasons == {"it is out of memory"}
     assert (writer.odd, writer.replayed > 0) == ([], True)
     assert max(writer.acknowledged_at) == writer.begun - 1
 

@@ -59,3 +59,14 @@ def test_settings_can_be_changed_while_it_runs() -> None:
         assert redis.command("CONFIG", "GET", "maxmemory")[b"maxmemory"] == b"52428800"
         redis.configure("maxmemory", 1)
         assert redis.command("CONFIG", "GET", "maxmemory")[b"maxmemory"] == b"1"
+
+
+def test_it_can_be_waited_for_until_its_files_are_as_wanted() -> None:
+    """A rewritten log is what it starts from."""
+    with RedisServer(*DURABLE) as redis:
+        redis.command("DEBUG", "POPULATE", 3)  # never logged by itself
+        redis.command("BGREWRITEAOF")
+        redis.until("aof_rewrite_in_progress", 0)
+        redis.kill()
+        redis.start()
+        assert redis.command("DBSIZE") == 3
