@@ -20,11 +20,14 @@ from loadtests.chaos.row import Figures, Row
 from loadtests.chaos.stage import Stage
 from loadtests.chaos.traffic import Traffic, traffic
 from loadtests.chaos.writers import Writing, writing
+from loadtests.checks import Outcome
 from loadtests.faults.redis_server import DURABLE
 
 SECONDS = (20.0, 600.0)  # quick, full
 RESTART_EVERY = (5.0, 60.0)
 DOWN_SECONDS = 0.5
+SETTLED_SECONDS = 10.0  # after a restart; a lookup that is late after that is late for other reasons
+MOST_STRAYS = 1e-3  # of all requests: on a busy machine a lookup takes longer than the store's timeout now and then
 RELOAD_EVERY = (3.0, 20.0)  # surface after surface, and each another version than before
 RETRY_SECONDS = 0.1
 CHURN_SECONDS = (2.0, 5.0)  # then all members who write are new ones
@@ -64,6 +67,27 @@ def judge_growth(figures: Figures, samples: Samples) -> None:
         most = max(MOST_GROWTH_MB, MOST_GROWTH_SHARE * first) if name == "memory_mb" else MOST_MORE
         figures.facts[f"{name} after the warm-up"], figures.facts[f"{name} at the end"] = first, last
         figures.expect(last - first <= most, f"{name} grew from {first:.1f} to {last:.1f}, limit {most:.1f}")
+
+
+def judge_restarts(figures: Figures, together: Traffic, restarts: list[tuple[float, float]], end: float) -> None:
+    """restarts: when Redis was killed, and when it was back · end: of the load. By time.perf_counter."""
+    ends = [killed - DOWN_SECONDS for killed, _ in restarts[1:]] + [end - DOWN_SECONDS]  # not what the next one met
+    recoveries = [
+        together.recovery_seconds(back, min(until, back + SETTLED_SECONDS))
+        for (_, back), until in zip(restarts, ends, strict=True)
+    ]
+    figures.recovery_s = None if None in recoveries else max((r for r in recoveries if r is not None), default=0.0)
+    recovered = figures.recovery_s is not None and figures.recovery_s < RECOVERY_SECONDS
+    figures.expect(recovered, f"recovery took {figures.recovery_s} s at worst, limit {RECOVERY_SECONDS:g}")
+    strays = sum(
+        sent.outcome is Outcome.degraded
+        and not any(killed - DOWN_SECONDS <= sent.due < back + SETTLED_SECONDS for killed, back in restarts)
+        for sent in together.sent
+    )
+    figures.facts["degraded although Redis was there"] = float(strays)
+    most = MOST_STRAYS * len(together.sent)
+    figures.expect(strays <= most, f"{strays} requests were degraded although Redis was there, limit {most:.1f}")
+    figures.expect(len(restarts) > 1, f"only {len(restarts)} restarts")
 
 
 async def reload(stage: Stage, surface: str, version: str) -> int:
@@ -134,16 +158,11 @@ async def soak(stage: Stage) -> Figures:
     judge_events(figures, Writing([writer for events in written for writer in events.writers]), lost)
     figures.expect(lost == 0, f"{lost} acknowledged events are lost")
     judge_growth(figures, samples)
-    ends = [killed - DOWN_SECONDS for killed, _ in restarts[1:]] + [end - DOWN_SECONDS]  # not what the next one met
-    recoveries = [together.recovery_seconds(back, until) for (_, back), until in zip(restarts, ends, strict=True)]
-    figures.recovery_s = None if None in recoveries else max((r for r in recoveries if r is not None), default=0.0)
+    judge_restarts(figures, together, restarts, end)
     figures.facts |= {"restarts of Redis": float(len(restarts)), "members who wrote": float(8 * len(written))}
     figures.facts |= {"reloads": float(len(refusals)), "tries refused without Redis": float(sum(refusals))}
-    figures.expect(len(restarts) > 1, f"only {len(restarts)} restarts")
     figures.expect(len(refusals) > 3, f"only {len(refusals)} reloads")
     figures.expect(figures.shed == 0, f"{figures.shed} requests were refused")
-    recovered = figures.recovery_s is not None and figures.recovery_s < RECOVERY_SECONDS
-    figures.expect(recovered, f"recovery took {figures.recovery_s} s at worst, limit {RECOVERY_SECONDS:g}")
     return figures
 
 
