@@ -112,7 +112,7 @@ def trained_subject(movielens: Path, size: Size, shape: ReferenceShape, run: Pat
         data=str(movielens.resolve()),
         surface="feed",
         **{
-            **recipe("movielens"),
+            **recipe("movielens", config.encoder),
             "epochs": 1,
             "embedding_dim": config.embedding_dim,
             "layers": config.layers,

@@ -90,6 +90,7 @@ def subject(
         "non_amortized_chunk": 8,  # not used here, and measuring it at load takes long
         "amortized_permits": 1024,  # a tail is to be seen, not shed
         "amortized_deadline_ms": 30_000,
+        "store_timeout_ms": 10_000,  # admission lets in what the event loop works off within it
         "encoded_cache_bytes": KEPT * _encoded_bytes(shape),
         **settings,
     }

@@ -147,17 +147,15 @@ def test_a_port_in_use_is_an_error(repository: Path) -> None:
         assert "Traceback" not in "".join(service.log)
 
 
-def test_a_tampered_bundle_is_refused_in_one_line(repository: Path, tmp_path: Path) -> None:
-    """Not zero, and the message names the file; nothing is served of what was found good."""
+def test_a_tampered_bundle_is_refused_without_a_stack(repository: Path, tmp_path: Path) -> None:
+    """Not zero, and a line names the file and its fault; nothing is served of what was found good."""
     shutil.copytree(repository, tmp_path, dirs_exist_ok=True)
     artifact = tmp_path / "feed" / "1" / "ranker.pt"
     artifact.write_bytes(artifact.read_bytes() + b"x")
     with process(*serve(tmp_path)) as service:
         assert ended(service) == 1
 
-    told = [line for line in service.log if str(artifact) in line]
-    assert len(told) == 1
-    assert "differs from the manifest" in told[0]
+    assert any("cannot start" in line and f"{artifact}: differs from the manifest" in line for line in service.log)
     assert "Traceback" not in "".join(service.log)
 
 
