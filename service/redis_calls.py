@@ -62,8 +62,9 @@ def connect_url(url: str, timeout_seconds: float) -> RedisClient:
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=MAX_CONNECTIONS,
-            timeout=None,  # for a free connection: the budget of the whole call bounds it
-            socket_timeout=timeout_seconds,
+            # The budget of the whole call bounds both; and a bounded write is one that can lose a cancellation.
+            timeout=None,
+            socket_timeout=None,
             socket_connect_timeout=timeout_seconds,
             retry=Retry(NoBackoff(), 0),
             decode_responses=False,

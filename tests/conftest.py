@@ -122,7 +122,7 @@ def faulty_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def faulty(faulty_repository: Path) -> Iterator[Live]:
     """A running service on it, with one inference thread."""
     with serving(Settings(model_repository=faulty_repository, inference_threads=1)) as running:

@@ -15,8 +15,8 @@ from service.schemas import Candidate, RankRequest
 from service.settings import Settings
 
 
-def inference_threads() -> int:
-    return sum(thread.name.startswith("inference") for thread in threading.enumerate())
+def inference_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("inference")}
 
 
 def redis_servers() -> set[str]:
@@ -33,14 +33,15 @@ def embedded(settings: Settings) -> Settings:
 
 async def test_the_service_opens_and_closes(embedded: Settings) -> None:
     """While it is open it ranks on an embedded Redis; afterwards no thread and no server is left."""
-    before = redis_servers()
+    before, threads = redis_servers(), inference_threads()
     readiness = Readiness()
     async with open_service(embedded, readiness) as state:
-        assert (readiness.phase, len(redis_servers() - before), inference_threads()) == ("serving", 1, 2)
+        opened = len(redis_servers() - before), len(inference_threads() - threads)
+        assert (readiness.phase, opened) == ("serving", (1, 2))
         ranking = await state["ranking"].rank(RankRequest("m", "feed", [Candidate("item-1")]), "r1")
         assert ranking.response.history.source == "cold_start"
 
-    assert (readiness.phase, redis_servers(), inference_threads()) == ("draining", before, 0)
+    assert (readiness.phase, redis_servers(), inference_threads()) == ("draining", before, threads)
 
 
 async def test_histories_are_there_before_it_is_ready(embedded: Settings, tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ async def test_histories_are_there_before_it_is_ready(embedded: Settings, tmp_pa
 
 async def test_a_start_that_fails_half_way_leaves_nothing(embedded: Settings, tmp_path: Path) -> None:
     """What was opened before the failure is closed again, and it never was ready."""
-    before = redis_servers()
+    before, threads = redis_servers(), inference_threads()
     readiness = Readiness()
     file = tmp_path / "histories.jsonl"
     file.write_text("nonsense")
@@ -66,14 +67,14 @@ async def test_a_start_that_fails_half_way_leaves_nothing(embedded: Settings, tm
         async with open_service(embedded, readiness, file):
             raise AssertionError("opened")
 
-    assert (readiness.phase, redis_servers(), inference_threads()) == ("starting", before, 0)
+    assert (readiness.phase, redis_servers(), inference_threads()) == ("starting", before, threads)
 
 
 async def test_a_failure_inside_is_not_a_failed_start(embedded: Settings) -> None:
     """What happens while it serves keeps its own type, and still everything is closed."""
-    before = redis_servers()
+    before, threads = redis_servers(), inference_threads()
     with pytest.raises(ValueError, match="mine"):
         async with open_service(embedded, Readiness()):
             raise ValueError("mine")
 
-    assert (redis_servers(), inference_threads()) == (before, 0)
+    assert (redis_servers(), inference_threads()) == (before, threads)

@@ -170,6 +170,26 @@ async def test_a_caller_who_leaves_says_nothing_about_the_store(redis: RedisServ
     await eventually(lambda: calls.command("PING"))
 
 
+async def test_a_call_given_up_at_any_moment_ends(redis: RedisServer) -> None:
+    """However far it has come: no cancellation is lost on the way, or a deadline would be. One turn of the loop more
+    each time; many calls take about ten."""
+    calls = RedisCalls(redis.url, 1e3 * GENEROUS_SECONDS, 0)
+    await calls.command("PING")
+
+    given_up = 0
+    for turns in range(40):
+        task = asyncio.create_task(calls.command("ECHO", "x" * 1000))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if task.cancel():
+            given_up += 1
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    assert given_up > 2
+    await calls.close()
+
+
 async def test_calls_given_up_leak_no_connection(redis: RedisServer) -> None:
     """Callers cancelled at any moment leave the pool whole: more than all its connections work afterwards."""
     calls = RedisCalls(redis.url, 5000.0, 0)
