@@ -15,6 +15,7 @@ import yaml
 from service.encoded import CacheEvent
 from service.metrics import LATENCY_BUCKETS
 from service.observation import Encoding, LookupResult, Outcome
+from service.repository import LoadResult
 from service.schemas import Mode, Surface
 from service.shadow import OrderAgreement
 from service.stages import Stage
@@ -31,7 +32,7 @@ VALUES: dict[str, set[str]] = {
     "outcome": set(get_args(Outcome)),
     "encoding": set(get_args(Encoding)),
     "stage": set(get_args(Stage)),
-    "result": set(get_args(LookupResult)),
+    "result": {*get_args(LookupResult), *get_args(LoadResult)},
     "event": set(get_args(CacheEvent)),
     "order": set(get_args(OrderAgreement)),
     "le": {str(bound) for bound in LATENCY_BUCKETS},

@@ -156,12 +156,22 @@ def build() -> Dashboard:
     )
     add(
         dashboard,
-        "Events",
+        "Events and bundles",
         lines(
             "Actions stored",
             "Member actions that POST /v1/events has appended, a second.",
             "cps",
             Query(f"sum(rate(ranker_events_appended_total{{{INSTANCE}}}{RATE}))", "actions"),
+        ),
+        lines(
+            "Bundle loads",
+            "Attempts to let a bundle serve, in five minutes. refused: the one before serves on, and "
+            "`python -m service models` says why.",
+            "short",
+            Query(
+                f"sum by (surface, result) (increase(ranker_bundle_loads_total{{{SURFACE}}}[5m]))",
+                "{{surface}} {{result}}",
+            ),
         ),
     )
     return dashboard
