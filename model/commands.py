@@ -68,6 +68,7 @@ def train_command(
     ffn_dim: Annotated[int | None, typer.Option()] = None,
     max_history: Annotated[int | None, typer.Option(help="longest window, in actions")] = None,
     slack: Annotated[int | None, typer.Option(help="the window's start moves in such steps")] = None,
+    stochastic_length: Annotated[float | None, typer.Option(help="1 < α ≤ 2: less is faster, 2 reads all")] = None,
     threads: Threads = 1,
 ) -> None:
     """Train a ranker, or go on with a run that was interrupted. What is not given comes from the data set's recipe."""
@@ -87,6 +88,7 @@ def train_command(
         "ffn_dim": ffn_dim,
         "max_history": max_history,
         "slack": slack,
+        "stochastic_length": stochastic_length,
     }
     with _one_line_errors():
         data = data if data == SYNTHETIC else str(Path(data).resolve())

@@ -48,7 +48,8 @@ class TrainingSettings:
     data: `synthetic` or an absolute path · items_from: the run whose item table is taken over and frozen, or "" ·
     drop_items, drop_history: share of ids replaced by the unknown item, share of histories emptied, in training ·
     embedding_std: spread of the item embeddings before training · cooccurrence: size (root mean square) of the fixed
-    part of an item's embedding that tells who met the item, 0 for none · item_decay: weight decay of the learned part
+    part of an item's embedding that tells who met the item, 0 for none · item_decay: weight decay of the learned part ·
+    stochastic_length: α, below 2 most histories longer than max_history^(α/2) are trained on in part
     """
 
     data: str
@@ -75,6 +76,7 @@ class TrainingSettings:
     weight_decay: float = 1e-2
     item_decay: float = 0.0
     batch_size: int = 64
+    stochastic_length: float = 2.0
     epochs: int = 5
     patience: int = 2
 
@@ -87,6 +89,8 @@ class TrainingSettings:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if self.learning_rate <= 0.0:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 1.0 < self.stochastic_length <= 2.0:
+            raise ValueError(f"stochastic_length must be above 1 and at most 2, got {self.stochastic_length}")
 
     def config(self, dataset: Dataset) -> RankerConfig:
         """The ranker's sizes on this data set."""

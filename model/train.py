@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from model.bundle import Calibration, ItemTable
 from model.config import RankerConfig
 from model.datasets.base import F32, Dataset, Impressions
-from model.datasets.batches import Batch, gather, ordered, shuffled
+from model.datasets.batches import Batch, gather, ordered, shuffled, window_lengths
 from model.datasets.cooccurrence import cooccurrence
+from model.datasets.stochastic_length import stochastic_lengths, thinned
 from model.learner import Learner
 from model.metrics import Quality, fit_platt, quality
 from model.progress import Reporter, Silent
@@ -187,7 +188,11 @@ def _epoch(
 ) -> float:
     """One pass over the training split. Returns its mean loss."""
     part = dataset.splits["train"]
-    batches = shuffled(part, settings.batch_size, np.random.default_rng((settings.seed, epoch)))
+    choice = np.random.default_rng((settings.seed, epoch, 1))  # not the order's: that is the same whatever is left out
+    windows = window_lengths(part.history_end, settings.max_history, settings.slack)
+    lengths = stochastic_lengths(windows, settings.max_history, settings.stochastic_length, choice)
+    lengths = np.where(lengths < windows, lengths, part.history_end)
+    batches = shuffled(lengths, settings.batch_size, np.random.default_rng((settings.seed, epoch)))
     torch.manual_seed(hash((settings.seed, epoch)) & 0x7FFF_FFFF)  # ints hash to the same number in every process
     learner.train()
     total = 0.0
@@ -195,7 +200,7 @@ def _epoch(
         rate = _rate((epoch - 1) * len(batches) + done, settings.epochs * len(batches))
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * rate
-        batch = gather(dataset, part, rows, settings.max_history, settings.slack)
+        batch = thinned(gather(dataset, part, rows, settings.max_history, settings.slack), lengths[rows], choice)
         loss = _loss(learner(batch), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -42,9 +42,8 @@ def gather(dataset: Dataset, impressions: Impressions, rows: I64, max_history: i
     """The batch of `rows` ([B] int64). Each history is the window that the service would read at that moment."""
     log = dataset.log
     end = impressions.history_end[rows]
-    start = np.array([window_start(int(total), max_history, slack) for total in end], dtype=np.int64)
-    owner = log.offsets[impressions.member[rows]]
-    history, history_mask = _ragged(owner + start, end - start)
+    lengths = window_lengths(end, max_history, slack)
+    history, history_mask = _ragged(log.offsets[impressions.member[rows]] + end - lengths, lengths)
     first = impressions.candidate_offsets[rows]
     shown, shown_mask = _ragged(first, impressions.candidate_offsets[rows + 1] - first)
 
@@ -65,13 +64,19 @@ def gather(dataset: Dataset, impressions: Impressions, rows: I64, max_history: i
     )
 
 
-def shuffled(impressions: Impressions, size: int, rng: np.random.Generator) -> list[I64]:
-    """Every impression once, in batches of `size` rows of similar history length, in random order."""
-    order = rng.permutation(len(impressions))
+def window_lengths(totals: I64, max_history: int, slack: int) -> I64:
+    """How many actions the window holds of a log of each total. totals: [N] int64 → [N] int64."""
+    starts = [window_start(int(total), max_history, slack) for total in totals]
+    return totals - np.array(starts, dtype=np.int64)
+
+
+def shuffled(lengths: I64, size: int, rng: np.random.Generator) -> list[I64]:
+    """Every row once, in batches of `size` rows of similar history length, in random order. lengths: [N] int64."""
+    order = rng.permutation(len(lengths))
     batches: list[I64] = []
     for begin in range(0, len(order), size * POOL_BATCHES):
         pool = order[begin : begin + size * POOL_BATCHES]
-        pool = pool[np.argsort(impressions.history_end[pool], kind="stable")]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[at : at + size] for at in range(0, len(pool), size)]
     return [batches[at] for at in rng.permutation(len(batches))]
 

@@ -52,11 +52,11 @@ def movielens(tmp_path: Path) -> Path:
 def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_path: Path, movielens: Path) -> None:
     """The whole path: both surfaces trained, compared and exported, with histories and sample requests."""
     feed, ads, hstu, repository = tmp_path / "feed", tmp_path / "ads", tmp_path / "hstu", tmp_path / "models"
-    common = ("--data", movielens, *QUICK)
+    common, stochastic = ("--data", movielens, *QUICK), ("--encoder", "hstu", "--stochastic-length", "1.5")
     for command in (
         ("train", "--surface", "feed", "--run", feed, *common),
         ("train", "--surface", "ads", "--run", ads, "--items-from", feed, *common),
-        ("train", "--surface", "feed", "--run", hstu, "--items-from", feed, "--encoder", "hstu", *common),
+        ("train", "--surface", "feed", "--run", hstu, "--items-from", feed, *stochastic, *common),
         ("evaluate", "--run", hstu, "--baselines", "popularity,mean_pool"),
         ("evaluate", "--run", feed, "--seeds", 2, "--baselines", "popularity,mean_pool"),
         ("export", "--run", feed, "--repository", repository, "--histories", tmp_path / "histories.jsonl"),
@@ -83,6 +83,7 @@ def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_p
     assert [manifest.precision for manifest in manifests] == ["fp32", "bf16", "fp32", "fp32"]
     assert [manifest.extendable for manifest in manifests] == [False, False, False, True]
     assert "click_auc" in manifests[2].training
+    assert json.loads((hstu / "settings.json").read_text())["stochastic_length"] == 1.5
     assert json.loads((feed / "evaluation.json").read_text())["seeds"] == [0, 1]
     assert len((tmp_path / "histories.jsonl").read_text().splitlines()) > 0
     requests = (tmp_path / "ads.jsonl").read_bytes().splitlines()
@@ -98,6 +99,10 @@ def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_p
         (
             ("train", "--data", "synthetic", "--surface", "feed", "--run", "run", "--encoder", "gru"),
             "--encoder must be one of",
+        ),
+        (
+            ("train", "--data", "synthetic", "--surface", "feed", "--run", "run", "--stochastic-length", "1"),
+            "stochastic_length must be above 1 and at most 2, got 1.0",
         ),
         (("evaluate", "--run", "run"), "there is no run"),
         (("export", "--run", "run", "--repository", "models"), "there is no run"),

@@ -127,7 +127,16 @@ def test_a_dead_writer_leaves_no_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("epochs", 0), ("batch_size", 0), ("drop_items", 1.0), ("learning_rate", 0.0)]
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("drop_items", 1.0),
+        ("learning_rate", 0.0),
+        ("stochastic_length", 1.0),
+        ("stochastic_length", 2.1),
+        ("stochastic_length", float("nan")),
+    ],
 )
 def test_settings_that_cannot_train_are_refused_by_name(field: str, value: float) -> None:
     """The error names the field."""

@@ -43,15 +43,19 @@ class Interrupted(Silent):
         raise KeyboardInterrupt
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, dataset: Dataset) -> None:
+@pytest.mark.parametrize("alpha", [2.0, 1.4])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, dataset: Dataset, alpha: float
+) -> None:
     """Interrupted after one epoch and run again, every weight is the same to the bit."""
-    whole = trained_in(tmp_path / "whole", dataset)
+    settings = replace(SETTINGS, stochastic_length=alpha)
+    whole = trained_in(tmp_path / "whole", dataset, settings)
     run = Run(tmp_path / "resumed")
-    run.open(SETTINGS)
+    run.open(settings)
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, SETTINGS, run, reporter=Interrupted())
+        train(dataset, settings, run, reporter=Interrupted())
     torch.rand(5)  # whatever else happened in between
-    resumed = trained_in(run.path, dataset)
+    resumed = trained_in(run.path, dataset, settings)
 
     assert run.checkpoint() is not None
     for name, value in whole.learner.state_dict().items():
@@ -65,6 +69,16 @@ def test_the_seed_decides_the_weights(tmp_path: Path, dataset: Dataset) -> None:
     other = trained_in(tmp_path / "1", dataset, replace(SETTINGS, seed=1))
 
     assert not torch.equal(first.learner.items.weight, other.learner.items.weight)
+
+
+def test_a_stochastic_length_decides_the_weights_and_leaves_predictions_alone(tmp_path: Path, dataset: Dataset) -> None:
+    """Training leaves actions out, a prediction reads the whole window."""
+    thin = replace(SETTINGS, stochastic_length=1.4)
+    whole, trained = trained_in(tmp_path / "whole", dataset), trained_in(tmp_path / "thin", dataset, thin)
+    part = dataset.splits["test"]
+
+    assert not torch.equal(whole.learner.items.weight, trained.learner.items.weight)
+    assert np.array_equal(predict(whole.learner, dataset, part, SETTINGS), predict(whole.learner, dataset, part, thin))
 
 
 def test_a_finished_run_is_read_back_as_it_was(tmp_path: Path, dataset: Dataset) -> None:
