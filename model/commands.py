@@ -1,4 +1,4 @@
-"""The command line of the ranker: `python -m model train | evaluate | export`.
+"""The command line of the ranker: `python -m model train | evaluate | compare-encoders | export`.
 
 It turns options into calls and typed errors into one line. It does not know how anything is trained or measured.
 """
@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import torch
 import typer
-from rich.console import Console
 
-from model.bundle import BundleError, Feature, Surface, Task, versions
+from model.bundle import Feature, Task, versions
+from model.compare_encoders import compare_encoders
 from model.config import Encoder
 from model.console import calibration_table, evaluation_table, gains_table, training_table
-from model.datasets.base import Dataset, DatasetError
-from model.datasets.loader import SYNTHETIC, load
+from model.datasets.base import Dataset
+from model.datasets.loader import SYNTHETIC
 from model.evaluate import BASELINES, Baseline, evaluate, popularity_quality
 from model.export import export_bundle
 from model.histories_file import write_histories
+from model.options import (
+    RunFolder,
+    Threads,
+    console,
+    dataset_of,
+    encoder_option,
+    one_line_errors,
+    precision_option,
+    read_dataset,
+    surface_option,
+)
 from model.precision import Precision, at_precision
 from model.progress import ProgressReporter
 from model.ranker import Ranker
@@ -33,11 +42,8 @@ from model.run import Run, RunError, TrainingSettings
 from model.train import Trained, item_table, predict, restore, test_result, train
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console()
 
-RunFolder = Annotated[Path, typer.Option("--run", help="the run's folder")]
-# At these widths a second thread saves little, and on a busy machine threads that wait for each other cost a lot.
-Threads = Annotated[int, typer.Option(min=1, help="threads of torch; more than one pays for wide rankers only")]
+app.command("compare-encoders")(compare_encoders)
 
 
 @app.command("train")
@@ -90,18 +96,18 @@ def train_command(
         "slack": slack,
         "stochastic_length": stochastic_length,
     }
-    with _one_line_errors():
+    with one_line_errors():
         data = data if data == SYNTHETIC else str(Path(data).resolve())
-        dataset = _dataset(data, _surface(surface), data_seed)
+        dataset = read_dataset(data, surface_option(surface), data_seed)
         settings = TrainingSettings(
             data=data,
             surface=dataset.surface,
             data_seed=data_seed,
             seed=seed,
-            encoder=_encoder(encoder),
+            encoder=encoder_option(encoder),
             items_from=str(items_from.resolve()) if items_from else "",
             **{
-                **recipe(dataset.name, _encoder(encoder)),
+                **recipe(dataset.name, encoder_option(encoder)),
                 **{name: value for name, value in given.items() if value is not None},
             },
         )
@@ -132,12 +138,12 @@ def evaluate_command(
 ) -> None:
     """Compare a run with popularity and the other fusions, trained alike. Goes on where it was interrupted."""
     torch.set_num_threads(threads)
-    with _one_line_errors():
+    with one_line_errors():
         chosen = [name.strip() for name in baselines.split(",") if name.strip()]
         if not chosen or not set(chosen) <= set(BASELINES):
             raise RunError(f"--baselines must be some of {', '.join(BASELINES)}; got {baselines!r}")
         folder = Run(run)
-        dataset = _dataset_of(folder.settings())
+        dataset = dataset_of(folder.settings())
         with folder.locked(), ProgressReporter(console) as reporter:
             evaluation = evaluate(
                 dataset, folder, baselines=cast(list[Baseline], chosen), seeds=seeds, reporter=reporter.named
@@ -163,11 +169,11 @@ def export_command(
     candidates: Annotated[int, typer.Option(min=1, help="candidates of a sample request")] = 128,
 ) -> None:
     """Write the run's ranker as a bundle that the service loads, checked in a fresh process."""
-    with _one_line_errors():
-        served_at = _precision(precision)
+    with one_line_errors():
+        served_at = precision_option(precision)
         folder = Run(run)
         settings = folder.settings()
-        dataset = _dataset_of(settings)
+        dataset = dataset_of(settings)
         trained = restore(dataset, settings, folder)
         directory = repository / settings.surface / _next_version(repository, settings.surface)
         train_split = dataset.splits["train"]
@@ -214,38 +220,11 @@ def _result_at(dataset: Dataset, settings: TrainingSettings, trained: Trained, p
     return {**trained.result, **test_result(dataset, logits, trained.calibrations)}
 
 
-def _surface(name: str) -> Surface:
-    if name not in get_args(Surface):
-        raise RunError(f"--surface must be one of {', '.join(get_args(Surface))}; got {name!r}")
-    return cast(Surface, name)
-
-
-def _encoder(name: str) -> Encoder:
-    if name not in get_args(Encoder):
-        raise RunError(f"--encoder must be one of {', '.join(get_args(Encoder))}; got {name!r}")
-    return cast(Encoder, name)
-
-
-def _precision(name: str) -> Precision:
-    if name not in get_args(Precision):
-        raise RunError(f"--precision must be one of {', '.join(get_args(Precision))}; got {name!r}")
-    return cast(Precision, name)
-
-
-def _dataset(data: str, surface: Surface, data_seed: int) -> Dataset:
-    with console.status(f"reading {data}"):
-        return load(data, surface, data_seed)
-
-
-def _dataset_of(settings: TrainingSettings) -> Dataset:
-    return _dataset(settings.data, settings.surface, settings.data_seed)
-
-
 def _items_of(folder: Path, dataset: Dataset) -> Any:
     """The item table of another run over the same items."""
     source = Run(folder)
     settings = source.settings()
-    other = _dataset_of(settings)
+    other = dataset_of(settings)
     if other.item_ids != dataset.item_ids:
         raise RunError(f"{folder} was trained on another data set: its items differ")
     return item_table(other, restore(other, settings, source).learner)
@@ -282,16 +261,3 @@ def _figures(dataset: Dataset, settings: TrainingSettings, result: dict[str, Any
         }
         figures |= {f"{task}_{name}": round(value, 6) for name, value in named.items() if value is not None}
     return figures
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What a user can mend is told in one line, and an interrupted run says how to go on."""
-    try:
-        yield
-    except (DatasetError, RunError, BundleError, ValueError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on after the last finished epoch")
-        raise typer.Exit(130) from None

@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 
 from model.bundle import Calibration
+from model.contest import COMPARED as CONTESTED
+from model.contest import Contest, Size
 from model.evaluate import COMPARED, OURS, Evaluation
 from model.metrics import Interval
 
@@ -61,10 +63,35 @@ def gains_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def _table(title: str, columns: list[str]) -> Table:
+def sizes_table(title: str, sizes: dict[str, Size]) -> Table:
+    """Parameters and times of contenders, each also as a ratio to the first one's."""
+    table = _table(title, ["encoder", "parameters", "ratio", "ms", "ratio"], left=1)
+    first = next(iter(sizes.values()))
+    for name, (parameters, (seconds, ratio)) in sizes.items():
+        share = f"{parameters / first.parameters:.3f}"
+        table.add_row(name, f"{parameters:,}", share, f"{seconds * 1e3:.2f}", f"{ratio:.2f}")
+    return table
+
+
+def contest_table(title: str, contest: Contest) -> Table:
+    """Mean ± deviation, and the paired differences to the first contender ± the reach of their 95 % interval."""
+    table = _table(title, ["task", "encoder", "", "mean ± dev.", "minus the first"])
+    for task in contest.tasks:
+        for name in contest.results:
+            for measure in CONTESTED:
+                spread = contest.spread(name, task, measure)
+                shown = f"{spread[0]:.4f} ± {spread[1]:.4f}" if spread else "-"
+                gain = contest.difference(name, task, measure) if name != contest.reference else None
+                difference = f"{gain.mean:+.4f} ± {gain.high - gain.mean:.4f}" if gain else "-"
+                table.add_row(task, name, MEASURES[measure], shown, difference)
+        table.add_section()
+    return table
+
+
+def _table(title: str, columns: list[str], left: int = 2) -> Table:
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if index < left else "right", no_wrap=True)
     return table
 
 

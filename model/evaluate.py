@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -39,8 +40,7 @@ class Evaluation:
 
     def values(self, method: Method, task: str, measure: str) -> list[float] | None:
         """One number a seed, or None where the measure is not defined on this test split."""
-        found = [result["tasks"][task][measure] for result in self.results[method]]
-        return None if any(value is None for value in found) else found
+        return values_of(self.results[method], task, measure)
 
     def mean(self, method: Method, task: str, measure: str) -> float | None:
         values = self.values(method, task, measure)
@@ -66,6 +66,12 @@ class Evaluation:
             if baseline != OURS
         }
         return {"seeds": list(self.seeds), "results": self.results, "gains_of_append_cross": gains}
+
+
+def values_of(results: Sequence[dict[str, Any]], task: str, measure: str) -> list[float] | None:
+    """One number a result, or None where the measure is not defined on its test split."""
+    found = [result["tasks"][task][measure] for result in results]
+    return None if any(value is None for value in found) else found
 
 
 def evaluate(
@@ -131,17 +137,28 @@ def _trained(
     items: ItemTable | None,
     reporter: Callable[[str], Reporter] | None,
 ) -> dict[str, Any]:
-    """The result of one comparator: read back, or trained now."""
+    """The result of one comparator."""
     wanted = replace(_for_fusion(settings, fusion, dataset.name), seed=seed)
     if wanted == settings:
         own = run.result()
         assert own is not None, "checked by evaluate"
         return own
-    name = f"{fusion}-seed{seed}"
-    comparator = Run(run.evaluations / name)
-    comparator.open(wanted)
-    found = comparator.result()
+    return trained_result(dataset, wanted, run.evaluations / f"{fusion}-seed{seed}", items=items, reporter=reporter)
+
+
+def trained_result(
+    dataset: Dataset,
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    items: ItemTable | None = None,
+    reporter: Callable[[str], Reporter] | None = None,
+) -> dict[str, Any]:
+    """The result of the run in `folder`: read back, or trained now, or as much of it as is missing."""
+    run = Run(folder)
+    run.open(settings)
+    found = run.result()
     if found is not None:
         return found
-    shown = reporter(name) if reporter else None
-    return train(dataset, wanted, comparator, items=items, reporter=shown).result
+    shown = reporter(folder.name) if reporter else None
+    return train(dataset, settings, run, items=items, reporter=shown).result

@@ -82,6 +82,7 @@ def train(
         "settings_seed": settings.seed,
         "best_epoch": state["best_epoch"],
         "epochs": state["epoch"],
+        "validation_loss": state["best_loss"],
         "seconds": round(state["seconds"], 2),
         "calibrations": [calibration.model_dump() for calibration in calibrations],
         **test_result(dataset, predict(learner, dataset, dataset.splits["test"], settings), calibrations),
