@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,8 +35,12 @@ async def run_rows(rows: Sequence[Row], models: Path, quick: bool) -> dict[str, 
     found: dict[str, Figures] = {}
     for _, group in itertools.groupby(rows, key=lambda row: row.stage):
         sharing = list(group)
+        first = sharing[0]
         try:
-            async with staged(models, sharing[0].settings, sharing[0].redis, quick) as stage:
+            async with contextlib.AsyncExitStack() as stack:
+                own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rankonce-chaos-")))
+                served = await asyncio.to_thread(first.models, own) if first.models else models
+                stage = await stack.enter_async_context(staged(served, first.settings, first.redis, quick))
                 for row in sharing:
                     print(f"{row.name}: {row.fault} …", file=sys.stderr, flush=True)
                     found[row.name] = await _run(row, stage)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,18 +43,20 @@ class Figures:
 @dataclass(frozen=True)
 class Row:
     """run: provokes the fault on a stage and measures · settings: of the service, by their variables' names · redis:
-    words of the Redis server's command line · alone: it uses its stage up, so nobody else gets it · slow: takes
-    minutes, so it runs only when it is named."""
+    words of the Redis server's command line · models: makes a model repository in a folder, for a row that must not
+    take whichever there is · alone: it uses its stage up, so nobody else gets it · slow: takes minutes, so it runs only
+    when it is named."""
 
     name: str
     fault: str
     run: Callable[[Stage], Awaitable[Figures]]
     settings: Mapping[str, str] = field(default_factory=dict)
     redis: tuple[str, ...] = ()
+    models: Callable[[Path], Path] | None = None
     alone: bool = False
     slow: bool = False
 
     @property
     def stage(self) -> tuple[object, ...]:
         """Equal for rows that may share a stage."""
-        return (sorted(self.settings.items()), self.redis, self.name if self.alone else "")
+        return (sorted(self.settings.items()), self.redis, self.models, self.name if self.alone else "")

@@ -143,7 +143,7 @@ def test_an_ads_bundle_loads_beside_the_feed(
     assert load_model(tmp_path / "ads" / "3", pool, SETTINGS).manifest.surface == "ads"
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("threads", [1, 2])
 async def test_a_bundle_loads_beside_requests(repository: Path, threads: int) -> None:
     """Every thread is busy with requests all the time: the load takes its turns and ends, no request fails, and the
     model answers as the one that was loaded alone."""

@@ -75,7 +75,7 @@ def test_no_request_is_dropped_and_no_answer_mixes_versions(reloadable: Live, gr
     with ThreadPoolExecutor(len(kinds)) as threads:
         asking = [threads.submit(ask, kind) for kind in kinds]
         try:
-            for version in ("1", "2", "1", "2", "1", "2"):
+            for version in ("1", "2", "1", "2"):
                 assert reloadable.client.load("feed", version).version == version
         finally:
             done.set()
