@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 from service.embedded_redis import EmbeddedRedis
 from tests.docker.dockerfile import environment, stages
 from tests.docker.files import DOCKER, ROOT
+from tests.live import process
+from tests.service.test_tls import make_authority
 
 START_SECONDS = 60.0
 VENV = "/opt/rankonce"
@@ -81,6 +83,18 @@ def test_load_tests_get_versions_that_the_project_asks_for() -> None:
     assert all(
         requirement.specifier.contains(pins[requirement.name]) for requirement in asked if requirement.name in pins
     )
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_health_check_speaks_what_the_service_speaks(repository: Path, tmp_path: Path, tls: bool) -> None:
+    """With a certificate that is the service's own it is TLS."""
+    made = make_authority(tmp_path)
+    files = {"RANKER_TLS_CERTIFICATE": str(made.certificate), "RANKER_TLS_KEY": str(made.key)} if tls else {}
+    with process("serve", "--port", 0, "--model-repository", repository, **files) as service:
+        port = service.url().rpartition(":")[2]
+        _, *check = stages()["service"].command("HEALTHCHECK")
+        asked = subprocess.run([sys.executable, *check], env={**files, "RANKER_PORT": port}, check=False)
+    assert asked.returncode == 0
 
 
 @pytest.fixture(scope="module")
