@@ -19,9 +19,9 @@ import torch
 from loadtests.bench_load import poisson, saturate
 from loadtests.bench_queue import p99_sojourn
 from loadtests.bench_results import Result, at_least, at_most, by_part, not_measured, print_line, reported, show
-from loadtests.bench_server import Cores
+from loadtests.bench_server import Cores, on
 from loadtests.bench_shapes import LARGE, LONG, SMALL, WIDE, ReferenceShape
-from loadtests.bench_subject import MICROBATCH, Bare, Place, Subject, on, subject
+from loadtests.bench_subject import MICROBATCH, Bare, Place, Subject, subject
 from loadtests.timing import machine, median, p99
 from service.bodies import BodyDecoder
 from service.embedded_redis import EmbeddedRedis

@@ -44,6 +44,17 @@ class Cores(NamedTuple):
         return f"service on cores {server}; generator and Redis on {generator}"
 
 
+@contextlib.contextmanager
+def on(cores: frozenset[int]) -> Iterator[None]:
+    """This thread runs on `cores` for as long."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Reply(NamedTuple):
     status: int
     headers: bytes

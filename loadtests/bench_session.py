@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import functools
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +23,7 @@ from numpy.typing import NDArray
 from loadtests.bench_bare import BareModel
 from loadtests.bench_bundles import NAMESPACE, NOW_MS, REQUEST_TIME_MS, Bundle, scratch
 from loadtests.bench_results import Result, at_most, by_part, print_line, reported
-from loadtests.bench_server import Client, Cores, serving
+from loadtests.bench_server import Client, Cores, on, serving
 from loadtests.bench_shapes import ReferenceShape
 from loadtests.timing import alternate, machine, median
 from model.config import Encoder
@@ -178,7 +176,7 @@ def sessions(history: int, steps: int, effort: Effort) -> Iterator[Result]:
             members = []
             with (
                 serving(bundle.repository, redis.url, cores.server, settings) as service,
-                pinned(cores.generator),
+                on(cores.generator),
                 Client(service.url) as client,
             ):
                 for number, pair in enumerate(pairs):
@@ -197,17 +195,6 @@ def compared(title: str, members: Sequence[Sequence[Member]]) -> dict[str, float
         ratios[what] = extended / anew
         print(f"  {what:10s}{extended * 1e3:9.1f}{anew * 1e3:9.1f}")
     return ratios
-
-
-@contextlib.contextmanager
-def pinned(cores: frozenset[int]) -> Iterator[None]:
-    """This process on these cores alone."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def encode_of_session(history: int, steps: int, effort: Effort) -> Result:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import torch
 
 from loadtests.bench_bare import BareModel
 from loadtests.bench_bundles import Bundle
-from loadtests.bench_server import Client, Cores, Reply, Serving, serving
+from loadtests.bench_server import Client, Cores, Reply, Serving, on, serving
 from loadtests.bench_shapes import ReferenceShape
 from service.settings import Settings
 
@@ -99,17 +98,6 @@ def subject(
         made = Subject(shape, bundle, server, client, place.cores, members, bodies)
         made.cold(MEMBERS)
         yield made
-
-
-@contextlib.contextmanager
-def on(cores: frozenset[int]) -> Iterator[None]:
-    """This thread runs on `cores` for as long."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 class Bare:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.bench_server import Cores
+from loadtests.bench_server import Cores, on
 from loadtests.bench_shapes import ReferenceShape
-from loadtests.bench_subject import KEPT, MEMBERS, Bare, Place, Subject, on, subject
+from loadtests.bench_subject import KEPT, MEMBERS, Bare, Place, Subject, subject
 from service.embedded_redis import EmbeddedRedis
 
 TINY = ReferenceShape("tiny", history=16, candidates=32, embedding_dim=16)
