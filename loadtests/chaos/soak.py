@@ -23,12 +23,12 @@ from loadtests.chaos.writers import Writing, writing
 from loadtests.checks import Outcome
 from loadtests.faults.redis_server import DURABLE
 
-SECONDS = (20.0, 600.0)  # quick, full
-RESTART_EVERY = (5.0, 60.0)
+SECONDS = (12.0, 600.0)  # quick, full
+RESTART_EVERY = (4.0, 60.0)
 DOWN_SECONDS = 0.5
 SETTLED_SECONDS = 10.0  # after a restart; a lookup that is late after that is late for other reasons
 MOST_STRAYS = 1e-3  # of all requests: on a busy machine a lookup takes longer than the store's timeout now and then
-RELOAD_EVERY = (3.0, 20.0)  # surface after surface, and each another version than before
+RELOAD_EVERY = (2.0, 20.0)  # surface after surface, and each another version than before
 RETRY_SECONDS = 0.1
 CHURN_SECONDS = (2.0, 5.0)  # then all members who write are new ones
 FEED_RATE, ADS_RATE, NON_AMORTIZED_RATE = 30.0, 10.0, 2.0

@@ -1,4 +1,4 @@
-"""The command line, run as a user runs it."""
+"""The command line, as a user runs it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from model.bundle import read_items, read_manifest, verify
+from model.commands import app
 from service.schemas import RankRequest
 
 QUICK = ("--epochs", "1", "--embedding-dim", "8", "--ffn-dim", "16", "--max-history", "8", "--slack", "4")
 
 
-def model(*words: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    """`python -m model …` in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "COLUMNS": "160"}
-    command = [sys.executable, "-m", "model", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+def model(*words: object) -> Result:
+    """`python -m model …`, in this process: each of its own would take seconds to import torch."""
+    return CliRunner(env={"COLUMNS": "160"}).invoke(app, list(map(str, words)))
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_train_evaluate_and_export_make_two_bundles_that_share_their_items(tmp_p
         ("export", "--run", ads, "--repository", repository, "--requests", tmp_path / "ads.jsonl", "--candidates", 20),
     ):
         result = model(*command)
-        assert result.returncode == 0, result.stderr
+        assert result.exit_code == 0, result.output
         if "--seeds" in command:
             assert "paired over 2 seeds, 95 % t-interval" in result.stdout
         if "bf16" in command:
@@ -114,7 +115,17 @@ def test_what_a_user_can_mend_is_told_in_one_line(tmp_path: Path, words: tuple[s
     placed = [str(tmp_path / word) if word in ("run", "nowhere", "models") else word for word in words]
     result = model(*placed)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stderr.startswith("error: ")
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_it_is_a_module_to_run(tmp_path: Path) -> None:
+    """With the same status and the same words."""
+    command = [sys.executable, "-m", "model", "evaluate", "--run", str(tmp_path / "run")]
+    environment = {**os.environ, "COLUMNS": "160"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "there is no run" in result.stderr

@@ -52,7 +52,7 @@ def test_degraded_long_after_a_restart_is_no_slow_recovery(degraded: set[int], b
 
 
 async def test_nothing_grows_under_mixed_load_with_churn_reloads_and_restarts(repository: Path) -> None:
-    """Twenty seconds of it."""
+    """Twelve seconds of it."""
     found = await run_rows(ROWS, repository, quick=True)
     assert found["soak"].broken == []
 
