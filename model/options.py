@@ -1,4 +1,4 @@
-"""What the commands of `python -m model` share: options checked, data sets read, errors in one line.
+"""What the command lines of `model` and `model.sequential` share: options checked, data sets read, errors in one line.
 
 It does not know any command.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
@@ -28,21 +28,22 @@ Threads = Annotated[int, typer.Option(min=1, help="threads of torch; more than o
 
 
 def surface_option(name: str) -> Surface:
-    if name not in get_args(Surface):
-        raise RunError(f"--surface must be one of {', '.join(get_args(Surface))}; got {name!r}")
-    return cast(Surface, name)
+    return cast(Surface, one_of(name, Surface, "--surface"))
 
 
 def encoder_option(name: str) -> Encoder:
-    if name not in get_args(Encoder):
-        raise RunError(f"--encoder must be one of {', '.join(get_args(Encoder))}; got {name!r}")
-    return cast(Encoder, name)
+    return cast(Encoder, one_of(name, Encoder, "--encoder"))
 
 
 def precision_option(name: str) -> Precision:
-    if name not in get_args(Precision):
-        raise RunError(f"--precision must be one of {', '.join(get_args(Precision))}; got {name!r}")
-    return cast(Precision, name)
+    return cast(Precision, one_of(name, Precision, "--precision"))
+
+
+def one_of(name: str, names: Any, option: str) -> str:
+    """`name`, if it is one of the Literal `names`. Raises RunError."""
+    if name not in get_args(names):
+        raise RunError(f"{option} must be one of {', '.join(get_args(names))}; got {name!r}")
+    return name
 
 
 def read_dataset(data: str, surface: Surface, data_seed: int) -> Dataset:

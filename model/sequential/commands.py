@@ -5,16 +5,13 @@ It turns options into calls and typed errors into one line. It does not know how
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, cast, get_args
 
 import torch
 import typer
-from rich.console import Console
 
-from model.datasets.base import DatasetError
+from model.options import RunFolder, Threads, console, one_line_errors, one_of
 from model.progress import ProgressReporter
 from model.run import Run, RunError
 from model.sequential.loader import load_sequences
@@ -25,10 +22,6 @@ from model.sequential.settings import Encoder, NextItemSettings, published
 from model.sequential.trainer import evaluate, restore, train
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console()
-
-RunFolder = Annotated[Path, typer.Option("--run", help="the run's folder")]
-Threads = Annotated[int, typer.Option(min=1, help="threads of torch")]
 
 
 @app.command("train")
@@ -55,26 +48,26 @@ def train_command(
 ) -> None:
     """Train, or go on with a run that was interrupted. What is not given is as published."""
     torch.set_num_threads(threads)
-    given = {
-        "protocol": None if protocol is None else _one_of(protocol, Protocol, "--protocol"),
-        "dim": dim,
-        "layers": layers,
-        "heads": heads,
-        "max_length": max_length,
-        "dropout": dropout,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "patience": patience,
-    }
-    with _one_line_errors():
+    with one_line_errors():
+        given = {
+            "protocol": None if protocol is None else one_of(protocol, Protocol, "--protocol"),
+            "dim": dim,
+            "layers": layers,
+            "heads": heads,
+            "max_length": max_length,
+            "dropout": dropout,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "patience": patience,
+        }
         sequences = _sequences(data)
-        encoder_name = cast(Encoder, _one_of(encoder, Encoder, "--encoder"))
+        encoder_name = cast(Encoder, one_of(encoder, Encoder, "--encoder"))
         chosen = {name: value for name, value in given.items() if value is not None}
         settings = NextItemSettings(
             data=str(data.resolve()),
             encoder=encoder_name,
-            loss=cast(LossName, _one_of(loss, LossName, "--loss")),
+            loss=cast(LossName, one_of(loss, LossName, "--loss")),
             seed=seed,
             **{**published(sequences.name, encoder_name), **chosen},
         )
@@ -92,7 +85,7 @@ def train_command(
 def evaluate_command(run: RunFolder, threads: Threads = 1) -> None:
     """Rank a run's test items with the best epoch so far, also while it is training."""
     torch.set_num_threads(threads)
-    with _one_line_errors():
+    with one_line_errors():
         folder = Run(run)
         settings = folder.settings_as(NextItemSettings)
         sequences = _sequences(Path(settings.data))
@@ -103,7 +96,7 @@ def evaluate_command(run: RunFolder, threads: Threads = 1) -> None:
 @app.command("report")
 def report_command(runs: Annotated[Path, typer.Argument(help="the folder that holds the runs")]) -> None:
     """The table of all finished runs: mean and standard deviation over seeds, beside what was published."""
-    with _one_line_errors():
+    with one_line_errors():
         found = [Run(path.parent).result() for path in sorted(runs.rglob("result.json"))]
         results = [result for result in found if result is not None and "test" in result]
         if not results:
@@ -114,22 +107,3 @@ def report_command(runs: Annotated[Path, typer.Argument(help="the folder that ho
 def _sequences(data: Path) -> Sequences:
     with console.status(f"reading {data}"):
         return load_sequences(data)
-
-
-def _one_of(name: str, names: Any, option: str) -> str:
-    if name not in get_args(names):
-        raise RunError(f"{option} must be one of {', '.join(get_args(names))}; got {name!r}")
-    return name
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What a user can mend is told in one line, and an interrupted run says how to go on."""
-    try:
-        yield
-    except (DatasetError, RunError, ValueError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on after the last finished epoch")
-        raise typer.Exit(130) from None

@@ -55,6 +55,7 @@ def test_what_a_user_can_mend_is_told_in_one_line(tmp_path: Path, file: Path) ->
     for words, message in (
         (("train", "--data", tmp_path / "absent", "--run", tmp_path / "a"), "neither a file of sequences"),
         (("train", "--data", file, "--run", tmp_path / "a", "--encoder", "gru"), "--encoder must be one of"),
+        (("train", "--data", file, "--run", tmp_path / "a", "--protocol", "k-fold"), "--protocol must be one of"),
         (("evaluate", "--run", tmp_path / "a"), "there is no run"),
         (("report", tmp_path / "a"), "no finished run"),
     ):
