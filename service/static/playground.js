@@ -9,6 +9,7 @@ const NEWEST = 30;
 const NOBODY = "somebody-new";
 const ROUNDS = 5;
 const ENOUGH_MS = 1500;
+const RETRY_MS = 2000;
 const TYPICAL_ACTIONS = ["click", "like"];
 const state = { offer: null, actions: [], before: null, answers: null, busy: false, asked: 0, rankedWith: null };
 
@@ -22,8 +23,10 @@ export async function startPlayground(offered, changed) {
   } catch (problem) {
     byId("playground-on").hidden = false;
     byId("ask").hidden = true;
-    byId("key-form").hidden = ![401, 403].includes(problem.status);
+    const refused = [401, 403].includes(problem.status);
+    byId("key-form").hidden = !refused;
     say(`The playground could not be filled: ${describe(problem)}`, true);
+    if (!refused) setTimeout(startPlayground, RETRY_MS, offered, changed);
     return;
   }
   byId("key-form").hidden = true;

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
+from pydantic import SecretStr
 
+from loadtests.faults.redis_server import RedisServer
 from model.bundle import ItemTable
 from model.export import export_bundle
 from model.ranker import Ranker
@@ -273,6 +275,20 @@ def test_a_silent_service_is_told_and_found_again(browser: Browser, live: Live) 
         expect(page.locator("#status")).to_have_text("live")
 
     assert all("ERR_INTERNET_DISCONNECTED" in error for error in seen.errors)
+
+
+def test_a_playground_that_cannot_be_filled_is_tried_again(browser: Browser, settings: Settings) -> None:
+    """While the store is away it says so; once that is back there is no need to load the page anew."""
+    with RedisServer() as redis, serving(settings.model_copy(update={"redis_url": SecretStr(redis.url)})) as live:
+        redis.kill()
+        with open_page(browser, live.url + "/dashboard") as (page, seen):
+            expect(page.locator("#said")).to_contain_text("could not be filled")
+            expect(page.locator("#member")).to_be_hidden()
+            redis.start()
+            expect(page.locator("#member")).to_be_visible()
+            expect(page.locator("#said")).to_have_text("")
+
+    assert all("503" in error for error in seen.errors)
 
 
 def test_without_the_playground_the_page_names_nobody(browser: Browser, settings: Settings) -> None:
