@@ -28,6 +28,10 @@ RESTART_EVERY = (4.0, 60.0)
 DOWN_SECONDS = 0.5
 SETTLED_SECONDS = 10.0  # after a restart; a lookup that is late after that is late for other reasons
 MOST_STRAYS = 1e-3  # of all requests: on a busy machine a lookup takes longer than the store's timeout now and then
+SETTINGS = {
+    "RANKER_ENCODED_CACHE_BYTES": str(4 * 1024 * 1024),  # full within seconds, so that it is flat then
+    "RANKER_STORE_TIMEOUT_MS": "1000",  # a machine that stops for half a second is not what is tried here
+}
 RELOAD_EVERY = (2.0, 20.0)  # surface after surface, and each another version than before
 RETRY_SECONDS = 0.1
 CHURN_SECONDS = (2.0, 5.0)  # then all members who write are new ones
@@ -171,7 +175,7 @@ ROWS = (
         "soak",
         "mixed load, churn, reloads, restarts",
         soak,
-        settings={"RANKER_ENCODED_CACHE_BYTES": str(4 * 1024 * 1024)},  # full within seconds, so that it is flat then
+        settings=SETTINGS,
         redis=DURABLE,
         alone=True,
         slow=True,
