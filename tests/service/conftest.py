@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 from redis import Redis
 
 from model.bundle import Manifest
@@ -17,9 +18,13 @@ from service.embedded_redis import EmbeddedRedis
 from service.histories import InMemoryHistoryStore
 from service.redis_histories import RedisHistoryStore
 from service.settings import Settings
+from tests.browser import chromium
 from tests.live import Live, serving
 from tests.service.reloads import Bystander, Loader
 from tests.service.stores import DIM, Backend
+
+PATIENT_MS = 2000.0
+"""Of the store's timeout: a crowded machine is no reason for a degraded answer, where nobody tries what is."""
 
 
 @pytest.fixture(scope="session")
@@ -33,16 +38,25 @@ def redis_url() -> Iterator[str]:
 def settings(repository: Path, redis_url: str, request: pytest.FixtureRequest) -> Settings:
     """Settings of a service on the tests' repository and Redis, in a namespace of the test's own."""
     namespace = "t-" + hashlib.sha1(request.node.nodeid.encode(), usedforsecurity=False).hexdigest()[:12]
-    return Settings(model_repository=repository, redis_url=redis_url, namespace=namespace, inference_threads=2)
+    return _settings(repository, redis_url, namespace)
 
 
 @pytest.fixture(scope="module")
 def live(repository: Path, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Live]:
     """A running service, shared by a module's tests: use members of your own."""
     namespace = "m-" + hashlib.sha1(request.node.nodeid.encode(), usedforsecurity=False).hexdigest()[:12]
-    settings = Settings(model_repository=repository, redis_url=redis_url, namespace=namespace, inference_threads=2)
-    with serving(settings) as running:
+    with serving(_settings(repository, redis_url, namespace)) as running:
         yield running
+
+
+def _settings(repository: Path, redis_url: str, namespace: str) -> Settings:
+    return Settings(
+        model_repository=repository,
+        redis_url=redis_url,
+        namespace=namespace,
+        inference_threads=2,
+        store_timeout_ms=PATIENT_MS,
+    )
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -90,8 +104,7 @@ def growing(versions: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reloadable(settings: Settings, growing: Path) -> Iterator[Live]:
-    patient = {"store_timeout_ms": 10_000.0}  # a crowded machine is no reason for a degraded answer here
-    with serving(settings.model_copy(update={"model_repository": growing, **patient})) as running:
+    with serving(settings.model_copy(update={"model_repository": growing})) as running:
         yield running
 
 
@@ -109,3 +122,10 @@ def around() -> Bystander:
 @pytest.fixture
 def loader() -> Loader:
     return Loader()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real one."""
+    with chromium() as browser:
+        yield browser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -12,17 +11,9 @@ from playwright.sync_api import Browser, expect
 from service.browser import headers
 from service.keys import create_key
 from service.settings import Settings
-from tests.browser import chromium, open_page
+from tests.browser import open_page
 from tests.live import Live, serving
 from tests.service.test_routes import request
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A real one."""
-    with chromium() as browser:
-        yield browser
-
 
 ELSEWHERE = {"origin": "https://elsewhere.example"}
 

@@ -13,16 +13,14 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
-from pydantic import SecretStr
 
-from loadtests.faults.redis_server import RedisServer
 from model.bundle import ItemTable
 from model.export import export_bundle
 from model.ranker import Ranker
 from service.client import RankClient
 from service.schemas import Candidate, Event, Mode, RankRequest
 from service.settings import Settings
-from tests.browser import chromium, fits, open_page, screenshot, unreadable
+from tests.browser import fits, open_page, screenshot, unreadable
 from tests.conftest import ACTIONS, CONTEXT, ITEMS, SURFACES
 from tests.live import Live, serving
 
@@ -37,12 +35,6 @@ HOSTILE = (
     "a/../b?c#d%00%2e%2e",
     "w" * 256,
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -261,43 +253,5 @@ def test_the_keyboard_is_enough(browser: Browser, live: Live) -> None:
             " && !e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim()).map((e) => e.outerHTML)"
         )
         assert nameless == []
-
-    assert seen.errors == []
-
-
-def test_a_silent_service_is_told_and_found_again(browser: Browser, live: Live) -> None:
-    """While nothing answers the page says since when; it goes on by itself."""
-    with open_page(browser, live.url + "/dashboard") as (page, seen):
-        expect(page.locator("#status")).to_have_text("live")
-        page.context.set_offline(True)
-        expect(page.locator("#status")).to_contain_text("no answer since")
-        page.context.set_offline(False)
-        expect(page.locator("#status")).to_have_text("live")
-
-    assert all("ERR_INTERNET_DISCONNECTED" in error for error in seen.errors)
-
-
-def test_a_playground_that_cannot_be_filled_is_tried_again(browser: Browser, settings: Settings) -> None:
-    """While the store is away it says so; once that is back there is no need to load the page anew."""
-    with RedisServer() as redis, serving(settings.model_copy(update={"redis_url": SecretStr(redis.url)})) as live:
-        redis.kill()
-        with open_page(browser, live.url + "/dashboard") as (page, seen):
-            expect(page.locator("#said")).to_contain_text("could not be filled")
-            expect(page.locator("#member")).to_be_hidden()
-            redis.start()
-            expect(page.locator("#member")).to_be_visible()
-            expect(page.locator("#said")).to_have_text("")
-
-    assert all("503" in error for error in seen.errors)
-
-
-def test_without_the_playground_the_page_names_nobody(browser: Browser, settings: Settings) -> None:
-    """Turned off, it is not there, and the page says how to turn it on."""
-    with (
-        serving(settings.model_copy(update={"playground": False})) as live,
-        open_page(browser, live.url + "/dashboard") as (page, seen),
-    ):
-        expect(page.locator("#playground-off")).to_contain_text("RANKER_PLAYGROUND=true")
-        expect(page.locator("#ask")).to_be_hidden()
 
     assert seen.errors == []
