@@ -51,8 +51,9 @@ def test_degraded_long_after_a_restart_is_no_slow_recovery(degraded: set[int], b
     assert [promise[: len(broken)] for promise in figures.broken] == ([broken] if broken else [])
 
 
+@pytest.mark.slow
 async def test_nothing_grows_under_mixed_load_with_churn_reloads_and_restarts(repository: Path) -> None:
-    """Twelve seconds of it."""
+    """Twelve seconds of it: that its quick form can be kept as well."""
     found = await run_rows(ROWS, repository, quick=True)
     assert found["soak"].broken == []
 
