@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from loadtests.chaos.event_faults import RECOVERY_SECONDS, judge_events
+from loadtests.chaos.event_faults import PATIENT, RECOVERY_SECONDS, judge_events
 from loadtests.chaos.reload_faults import add_version
 from loadtests.chaos.row import Figures, Row
 from loadtests.chaos.stage import Stage
@@ -28,9 +28,9 @@ RESTART_EVERY = (4.0, 60.0)
 DOWN_SECONDS = 0.5
 SETTLED_SECONDS = 10.0  # after a restart; a lookup that is late after that is late for other reasons
 MOST_STRAYS = 1e-3  # of all requests: on a busy machine a lookup takes longer than the store's timeout now and then
-SETTINGS = {
+SETTINGS = {  # patient: a machine that stops for half a second is not what is tried here
+    **PATIENT,
     "RANKER_ENCODED_CACHE_BYTES": str(4 * 1024 * 1024),  # full within seconds, so that it is flat then
-    "RANKER_STORE_TIMEOUT_MS": "1000",  # a machine that stops for half a second is not what is tried here
 }
 RELOAD_EVERY = (2.0, 20.0)  # surface after surface, and each another version than before
 RETRY_SECONDS = 0.1
