@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -38,6 +39,9 @@ async def ill_target(answer: bytes, bodies: tuple[tuple[str, dict[str, object]],
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65536)
         writer.write(answer)
+        writer.write_eof()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()  # a close before the rest has come would reset the connection, and the answer with it
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
