@@ -124,8 +124,9 @@ def faulty_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def faulty(faulty_repository: Path) -> Iterator[Live]:
-    """A running service on it, with one inference thread."""
-    with serving(Settings(model_repository=faulty_repository, inference_threads=1)) as running:
+    """A running service on it, with one inference thread, and a deadline that a crowded machine does not reach."""
+    settings = Settings(model_repository=faulty_repository, inference_threads=1, amortized_deadline_ms=20_000.0)
+    with serving(settings) as running:
         yield running
 
 

@@ -236,6 +236,7 @@ def test_the_keyboard_is_enough(browser: Browser, live: Live) -> None:
         expect(page.get_by_role("link", name="Skip to the playground")).to_be_focused()
         page.keyboard.press("Enter")
         expect(page.locator("#playground")).to_be_focused()
+        expect(page.locator("#member")).to_be_visible()  # not before there is something to choose from
         page.keyboard.press("Tab")
         expect(page.locator("#member")).to_be_focused()
         page.locator("#member").fill("typist")
