@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import RankerConfig
-from model.encoders import EncodedHistory, build_encoder
+from model.encoders import EncodedParts, build_encoder, of_parts, parts_of
 from model.heads import RankingHead
 from model.tokens import HistoryTokens
 
@@ -24,19 +24,19 @@ class Ranker(nn.Module):
         self.head = RankingHead(config)
 
     @torch.jit.export
-    def encode_history(self, embeddings: Tensor, actions: Tensor, timestamps: Tensor, mask: Tensor) -> EncodedHistory:
-        """Keys and values of every layer.
+    def encode_history(self, embeddings: Tensor, actions: Tensor, timestamps: Tensor, mask: Tensor) -> EncodedParts:
+        """Keys and values of every layer, and what else an `EncodedHistory` holds.
 
         embeddings [B, T, D] f32 and actions, timestamps [B, T] i64, oldest first; mask [B, T] bool, True = real,
         padding on the right. T may be 0. T above the window's T_max is a caller's error.
         """
         rows = self.tokens(embeddings, actions, mask[:, :0].sum(dim=1))
-        return self.encoder.encode(rows, timestamps, mask)
+        return parts_of(self.encoder.encode(rows, timestamps, mask))
 
     @torch.jit.export
     def score_candidates(
         self,
-        encoded: EncodedHistory,
+        encoded: EncodedParts,
         candidates: Tensor,
         features: Tensor,
         context: Tensor,
@@ -48,18 +48,20 @@ class Ranker(nn.Module):
         candidates [B, C, D] f32; features [B, C, F] f32; context [B, G] f32; meta [B, M] f32; request_time [B] i64 ms
         → [B, C, K] f32. request_time is for encoders whose attention reads time differences.
         """
-        rows = self.tokens.candidates(candidates, encoded.lengths)
-        rows = self.encoder.attend(rows, encoded, request_time)
+        history = of_parts(encoded)
+        rows = self.tokens.candidates(candidates, history.lengths)
+        rows = self.encoder.attend(rows, history, request_time)
         return self.head(rows, candidates, features, context, meta)
 
     @torch.jit.export
-    def explain_candidates(self, encoded: EncodedHistory, candidates: Tensor, request_time: Tensor) -> Tensor:
+    def explain_candidates(self, encoded: EncodedParts, candidates: Tensor, request_time: Tensor) -> Tensor:
         """How each candidate's attention in the last layer falls on the history, mean over heads: [B, C, T] f32.
 
         What the cold-start key, or the candidate itself, draws is left out, so a row sums to at most 1.
         """
-        rows = self.tokens.candidates(candidates, encoded.lengths)
-        return self.encoder.explain(rows, encoded, request_time)
+        history = of_parts(encoded)
+        rows = self.tokens.candidates(candidates, history.lengths)
+        return self.encoder.explain(rows, history, request_time)
 
     def forward(
         self,
@@ -83,15 +85,16 @@ class ExtendableRanker(Ranker):
 
     @torch.jit.export
     def extend_history(
-        self, encoded: EncodedHistory, embeddings: Tensor, actions: Tensor, timestamps: Tensor, mask: Tensor
-    ) -> EncodedHistory:
+        self, encoded: EncodedParts, embeddings: Tensor, actions: Tensor, timestamps: Tensor, mask: Tensor
+    ) -> EncodedParts:
         """What `encode_history` gives for a history and n further actions, from the encoded history alone.
 
         embeddings [B, n, D] and so on as there. n may be 0, and so may what is encoded. A longer history than T_max is
         a caller's error.
         """
-        rows = self.tokens(embeddings, actions, encoded.lengths)
-        return self.encoder.extend(encoded, rows, timestamps, mask)
+        history = of_parts(encoded)
+        rows = self.tokens(embeddings, actions, history.lengths)
+        return parts_of(self.encoder.extend(history, rows, timestamps, mask))
 
 
 def build_ranker(config: RankerConfig) -> Ranker:

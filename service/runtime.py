@@ -205,7 +205,8 @@ def _begins_with(history: HistoryArrays, prefix: EncodedHistory) -> bool:
     """Whether the actions of an encoding happened when the history's first ones did. A log keeps its version when a
     failover takes back acknowledged actions, and may then grow by others."""
     tensors: Any = prefix.tensors
-    return np.array_equal(tensors.timestamps[0].numpy(), history.timestamps[: prefix.length])
+    _keys, _values, _mask, timestamps, _lengths = tensors  # the interface's order
+    return np.array_equal(timestamps[0].numpy(), history.timestamps[: prefix.length])
 
 
 def _request_tensors(candidates: CandidateArrays) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,11 +10,11 @@ All have `encode`, `attend` and `explain`; causal ones also `extend`. They do no
 from torch import nn
 
 from model.config import RankerConfig
-from model.encoders.encoded import EncodedHistory
+from model.encoders.encoded import EncodedHistory, EncodedParts, of_parts, parts_of
 from model.encoders.hstu import HstuEncoder
 from model.encoders.transformer import CausalTransformerEncoder, TransformerEncoder
 
-__all__ = ["EncodedHistory", "build_encoder"]
+__all__ = ["EncodedHistory", "EncodedParts", "build_encoder", "of_parts", "parts_of"]
 
 
 def build_encoder(config: RankerConfig) -> nn.Module:

@@ -23,3 +23,16 @@ class EncodedHistory(NamedTuple):
     mask: Tensor
     timestamps: Tensor
     lengths: Tensor
+
+
+EncodedParts = tuple[list[Tensor], list[Tensor], Tensor, Tensor, Tensor]
+"""The same without names, as an artifact gives and takes it: to hand a named tuple to Python, torch makes a new class
+in each call, 0.1 ms of Python."""
+
+
+def parts_of(encoded: EncodedHistory) -> EncodedParts:
+    return encoded.keys, encoded.values, encoded.mask, encoded.timestamps, encoded.lengths
+
+
+def of_parts(parts: EncodedParts) -> EncodedHistory:
+    return EncodedHistory(parts[0], parts[1], parts[2], parts[3], parts[4])

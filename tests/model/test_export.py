@@ -14,7 +14,7 @@ import torch
 from model.bundle import BundleError, ItemTable, Manifest, Surface, Task, read_golden, read_manifest, verify
 from model.check import replay
 from model.config import Encoder, RankerConfig
-from model.encoders import EncodedHistory
+from model.encoders import EncodedParts
 from model.export import export_bundle
 from model.ranker import ExtendableRanker, Ranker
 
@@ -73,12 +73,12 @@ class ForgetfulRanker(ExtendableRanker):
     @torch.jit.export
     def extend_history(
         self,
-        encoded: EncodedHistory,
+        encoded: EncodedParts,
         embeddings: torch.Tensor,
         actions: torch.Tensor,
         timestamps: torch.Tensor,
         mask: torch.Tensor,
-    ) -> EncodedHistory:
+    ) -> EncodedParts:
         """What was encoded before."""
         return encoded
 

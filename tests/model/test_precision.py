@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model.bundle import Surface
 from model.config import Encoder, RankerConfig
+from model.encoders import of_parts
 from model.heads import CrossLayer
 from model.precision import TOLERANCE, ReducedCrossLayer, ReducedLinear, at_precision
 from model.ranker import Ranker, build_ranker
@@ -79,7 +80,7 @@ def test_an_encoded_history_takes_half_the_room_and_explains(ranker: Ranker) -> 
     """Keys and values are bfloat16; the shares of attention are float32 as ever."""
     reduced = at_precision(ranker, "bf16")
     *history, candidates, _, _, _, time = inputs()
-    encoded, before = reduced.encode_history(*history), ranker.encode_history(*history)
+    encoded, before = of_parts(reduced.encode_history(*history)), of_parts(ranker.encode_history(*history))
 
     for ours, theirs in zip([*encoded.keys, *encoded.values], [*before.keys, *before.values], strict=True):
         assert ours.dtype == torch.bfloat16
@@ -121,7 +122,7 @@ def test_a_causal_ranker_is_reduced_with_its_extension(config: Callable[[Surface
     first, rest = ([part[:, chosen] for part in history] for chosen in (slice(7), slice(7, None)))
     encoded = reduced.extend_history(reduced.encode_history(*first), *rest)
 
-    assert all(tensor.dtype == torch.bfloat16 for tensor in encoded.keys)
+    assert all(tensor.dtype == torch.bfloat16 for tensor in of_parts(encoded).keys)
     logits = reduced.score_candidates(encoded, candidates, features, context, meta, time)
     assert far(logits, trained(*inputs())) <= TOLERANCE["bf16"]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from model.bundle import RANKER_FILE, GoldenCase, Manifest, Surface
 from model.check import replay, replay_non_amortized
 from model.config import Encoder, RankerConfig
+from model.encoders import of_parts
 from model.reference import reference_logits
 
 LENGTHS = st.integers(0, 24)
@@ -186,7 +187,7 @@ def test_members_of_a_batch_do_not_meet(artifact: Any, feed: RankerConfig) -> No
 def test_of_the_last_layer_only_keys_and_values_are_computed(artifact: Any, feed: RankerConfig) -> None:
     """The encoding touches nothing of the last layer but its norm, key and value, and the cold-start key."""
     case = request(feed, 5, 1, seed=5)
-    before = encode(artifact, case)
+    before = of_parts(encode(artifact, case))
     state = {name: value.clone() for name, value in artifact.state_dict().items()}
     last = f"encoder.layers.{feed.layers - 1}."
     read = (last + "attention_norm", last + "norm", last + "key_value", last + "sink")
@@ -194,7 +195,7 @@ def test_of_the_last_layer_only_keys_and_values_are_computed(artifact: Any, feed
         for name, value in artifact.state_dict().items():
             if name.startswith(last) and not name.startswith(read):
                 value.fill_(float("nan"))
-        after = encode(artifact, case)
+        after = of_parts(encode(artifact, case))
     finally:
         artifact.load_state_dict(state)
 
@@ -214,6 +215,11 @@ def test_explanations_are_shares_of_attention(artifact: Any, feed: RankerConfig)
     assert (attention >= 0).all()
     assert (attention.sum(dim=2) < 1).all()
     assert (attention.sum(dim=2) > 0).all()
+
+
+def test_an_encoding_is_a_plain_tuple(artifact: Any, feed: RankerConfig) -> None:
+    """For a named one torch would make a class in every call."""
+    assert type(encode(artifact, request(feed, 5, 1, seed=8))) is tuple
 
 
 def encode(artifact: Any, case: GoldenCase) -> Any:
