@@ -18,7 +18,7 @@ from service.errors import InvalidRequest
 T = TypeVar("T")
 
 DEADLINE_HEADER = "X-Request-Deadline-Ms"
-LISTEN_AFTER_SECONDS = 0.005
+LISTEN_AFTER_SECONDS = 0.02
 """A task that listens costs as much as a small answer's encoding; most requests are answered before it would start."""
 
 _MILLISECONDS = re.compile(r"[0-9]{1,8}")
