@@ -54,28 +54,13 @@ def model_ranks(network: Network, sequences: Sequences, part: Part, protocol: Pr
     for places in np.array_split(order, max(1, -(-len(order) // BATCH))):
         chosen = members[places]
         batch = to_batch(windows(sequences, chosen, ends[chosen], max_length))
-        seen = _seen(sequences, chosen, ends[chosen], max_length if protocol == "fixed" else None)
+        seen = seen_before(sequences, chosen, ends[chosen], max_length if protocol == "fixed" else None)
         with torch.inference_mode():
             ranks[places] = rank(network.last(batch) @ table, batch.last(batch.targets), *seen).numpy()
     return ranks
 
 
-def popularity_ranks(sequences: Sequences, part: Part, protocol: Protocol) -> I64:
-    """The same for a model that scores an item by how often it is in the training part. It reads whole histories."""
-    ends = sequences.ends(part, protocol)
-    trained = np.repeat(sequences.ends("train", protocol), np.diff(sequences.offsets))
-    counts = np.bincount(sequences.items[np.arange(len(trained)) < trained], minlength=len(sequences.item_ids))
-    ranks: list[I64] = []
-    members = sequences.members(part, protocol)
-    for start in range(0, len(members), BATCH):
-        chosen = members[start : start + BATCH]
-        scores = torch.from_numpy(counts).float().repeat(len(chosen), 1)
-        targets = torch.from_numpy(sequences.items[ends[chosen] - 1])
-        ranks.append(rank(scores, targets, *_seen(sequences, chosen, ends[chosen], None)).numpy())
-    return np.concatenate(ranks)
-
-
-def _seen(sequences: Sequences, members: I64, ends: I64, last: int | None) -> tuple[Tensor, Tensor]:
+def seen_before(sequences: Sequences, members: I64, ends: I64, last: int | None) -> tuple[Tensor, Tensor]:
     """What each member had before its target: all, or the last so many."""
     lengths = ends - sequences.offsets[members] - 1
     if last is not None:

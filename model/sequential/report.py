@@ -39,7 +39,7 @@ PUBLISHED = (
 
 
 def results_tables(results: Sequence[dict[str, Any]]) -> list[Table]:
-    """A table a data set: what was published, popularity, and each method's mean ± standard deviation (n − 1)."""
+    """A table a data set: what was published, the baselines, and each method's mean ± standard deviation (n − 1)."""
     tables = []
     for data in sorted({result["name"] for result in results}):
         here = [result for result in results if result["name"] == data]
@@ -49,10 +49,11 @@ def results_tables(results: Sequence[dict[str, Any]]) -> list[Table]:
         for row in PUBLISHED:
             if row.data == data:
                 _add(table, row.label, "", [row.values])
-        # The protocol decides what popularity counts and leaves out.
-        popular = {result["settings"]["protocol"]: result["popularity"] for result in here}
-        for protocol, values in popular.items():
-            _add(table, f"popularity, {protocol}", "", [values])
+        # The protocol decides what a baseline counts and leaves out.
+        baselines = {result["settings"]["protocol"]: result["baselines"] for result in here}
+        for protocol, by_name in baselines.items():
+            for name, values in by_name.items():
+                _add(table, f"{name}, {protocol}", "", [values])
         groups: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for result in here:
             groups[_method(result["settings"])].append(result)

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from model.progress import Reporter, Silent
 from model.run import Run, RunError
+from model.sequential.baselines import counted_ranks, popularity, transitions
 from model.sequential.batch import Batch, to_batch
 from model.sequential.losses import NEGATIVES, Unseen, bce, sampled_softmax
 from model.sequential.network import Network
-from model.sequential.ranking import measures, model_ranks, popularity_ranks
+from model.sequential.ranking import measures, model_ranks
 from model.sequential.sequences import Part, Sequences, windows
 from model.sequential.settings import NextItemSettings
 
@@ -59,7 +60,6 @@ def train(
         run.save_checkpoint(state)
         reporter.epoch(epoch, loss, score, best)
     _load(network, state["best_network"], run)
-    popular = measures(popularity_ranks(sequences, "test", settings.protocol))
     result = {
         "name": sequences.name,
         "settings": asdict(settings),
@@ -67,7 +67,10 @@ def train(
         "epochs": state["epoch"],
         "best_epoch": state["best_epoch"],
         "seconds": round(state["seconds"], 1),
-        "popularity": popular,
+        "baselines": {
+            by.__name__: measures(counted_ranks(by(sequences, settings.protocol), sequences, "test", settings.protocol))
+            for by in (popularity, transitions)
+        },
         "validation": evaluate(network, sequences, settings, "validation") if validated else None,
         "test": evaluate(network, sequences, settings, "test"),
     }

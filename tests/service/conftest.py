@@ -23,8 +23,8 @@ from tests.live import Live, serving
 from tests.service.reloads import Bystander, Loader
 from tests.service.stores import DIM, Backend
 
-PATIENT_MS = 2000.0
-"""Of the store's timeout: a crowded machine is no reason for a degraded answer, where nobody tries what is."""
+STORE_TIMEOUT_MS, DEADLINE_MS = 2_000.0, 20_000.0
+"""A crowded machine is no reason for a degraded answer, or for none, where nobody tries what is."""
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,8 @@ def _settings(repository: Path, redis_url: str, namespace: str) -> Settings:
         redis_url=redis_url,
         namespace=namespace,
         inference_threads=2,
-        store_timeout_ms=PATIENT_MS,
+        store_timeout_ms=STORE_TIMEOUT_MS,
+        amortized_deadline_ms=DEADLINE_MS,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.sequential.network import Network
-from model.sequential.ranking import CUTS, measures, model_ranks, popularity_ranks, rank
+from model.sequential.ranking import CUTS, measures, model_ranks, rank
 from model.sequential.sequences import Part, Protocol, Sequences
 from model.sequential.settings import NextItemSettings
 from tests.model.sequential.conftest import whole
@@ -65,17 +65,5 @@ def test_ranks_are_those_of_a_slow_loop(sequences: Sequences, part: Part, protoc
         scores = (network.last(whole(one, np.array([0]), 3)) @ network.table().t())[0]
         better = [item for item in range(1, 41) if item not in left_out and scores[item] > scores[own[-1]]]
         expected.append(len(better) + 1)
-
-    assert ranks.tolist() == expected
-
-
-def test_popularity_counts_training_alone(sequences: Sequences) -> None:
-    """Against a loop; held-out items are not counted, ties count against it."""
-    ranks = popularity_ranks(sequences, "test", "validated")
-    histories = [sequences.items[a:b].tolist() for a, b in zip(sequences.offsets, sequences.offsets[1:], strict=False)]
-    counts = [sum(items[:-2].count(item) for items in histories) for item in range(41)]
-    expected = [
-        sum(counts[item] >= counts[items[-1]] for item in range(1, 41) if item not in items[:-1]) for items in histories
-    ]
 
     assert ranks.tolist() == expected

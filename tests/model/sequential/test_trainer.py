@@ -37,14 +37,15 @@ class Interrupted(Silent):
     [("sasrec", "sampled_softmax"), ("hstu", "sampled_softmax"), ("sasrec", "bce"), ("sasrec_postnorm", "bce")],
 )
 def test_a_planted_pattern_is_learned(tmp_path: Path, sequences: Sequences, encoder: Encoder, loss: LossName) -> None:
-    """What comes next on the ring is among the first five nearly always; popularity cannot know it."""
+    """What comes next on the ring is among the first five nearly always; popularity cannot know it, transitions can."""
     settings = replace(SETTINGS, encoder=encoder, loss=loss)
     run = Run(tmp_path)
     run.open(settings)
     result = train(sequences, settings, run)
 
     assert result["test"]["hr@5"] > 0.9
-    assert result["popularity"]["hr@5"] < 0.3
+    assert result["baselines"]["popularity"]["hr@5"] < 0.3
+    assert result["baselines"]["transitions"]["hr@5"] > 0.9
     assert run.result() == result
     assert evaluate(restore(sequences, settings, run), sequences, settings, "test") == result["test"]
 
