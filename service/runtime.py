@@ -12,7 +12,7 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,6 @@ class TorchScriptRanker:
         self.manifest = manifest
         self._pool = pool
         self.chunking = chunking
-        self._nbytes: dict[int, int] = {}
 
     def encode_history(self, history: HistoryArrays) -> asyncio.Future[EncodedHistory]:
         return self._pool.submit(self.encode, history)
@@ -103,11 +102,7 @@ class TorchScriptRanker:
                 new = history.part(slice(prefix.length, None))
                 tensors = self.artifact.extend_history(prefix.tensors, *_history_tensors(new))
         seconds = time.perf_counter() - start
-        nbytes = self._nbytes.get(history.length)
-        if nbytes is None:  # it depends on nothing else, and asking every storage takes longer than all else here
-            nbytes = sum({storage.data_ptr(): storage.nbytes() for storage in _storages(tensors)}.values())
-            self._nbytes[history.length] = nbytes
-        return EncodedHistory(tensors, history.length, nbytes, seconds)
+        return EncodedHistory(tensors, history.length, _nbytes(tensors), seconds)
 
     def score(self, encoded: EncodedHistory, candidates: CandidateArrays, cancelled: Cancelled = _never) -> Scored:
         start = time.perf_counter()
@@ -220,13 +215,9 @@ def _repeated(tensor: torch.Tensor, count: int) -> torch.Tensor:
     return tensor.expand(count, *tensor.shape[1:])
 
 
-def _storages(value: Any) -> Iterator[torch.UntypedStorage]:
-    """The storages behind an artifact's tuples and lists of tensors: a view holds the whole of its storage."""
-    if isinstance(value, torch.Tensor):
-        yield value.untyped_storage()
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _storages(part)
+def _nbytes(value: Any) -> int:
+    """Bytes of an artifact's tuples and lists of tensors, each of which has its memory to itself (test_encoded.py)."""
+    return int(value.nbytes) if isinstance(value, torch.Tensor) else sum(map(_nbytes, value))
 
 
 def load_artifact(directory: Path, manifest: Manifest) -> Any:
