@@ -215,7 +215,7 @@ async def service_killed(stage: Stage) -> Figures:
 
 
 # A patient store: these rows ask what is kept, and on a busy machine a write may take longer than 100 ms.
-PATIENT = {"RANKER_STORE_TIMEOUT_MS": "2000"}
+PATIENT = {"RANKER_STORE_TIMEOUT_MS": "1000"}
 
 ROWS = (
     Row("redis-out-of-memory", "Redis out of memory", out_of_memory, PATIENT, DURABLE),
