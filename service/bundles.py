@@ -12,6 +12,7 @@ from typing import NamedTuple
 from model.bundle import GOLDEN_FILE, GoldenCase, Manifest, load_golden, read_items, read_manifest, verify
 from service.chunking import CHUNKS, Chunking
 from service.items import Items
+from service.memory import give_back
 from service.models import LoadedModel, refuse_newer_torch
 from service.rehearsal import Step, chunk_trials, replays, warm_ups
 from service.runtime import TORCH_VERSION, InferencePool, TorchScriptRanker, load_artifact
@@ -64,6 +65,7 @@ async def load_beside(directory: Path, pool: InferencePool, settings: Settings) 
         steps += chunk_trials(read.ranker)
     for step in steps:
         await _patiently(pool, step)
+    await asyncio.to_thread(give_back)
     return read.rehearsed(pool)
 
 

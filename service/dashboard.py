@@ -17,6 +17,7 @@ from typing import get_args
 from msgspec import Struct
 
 from service.readings import (
+    BUNDLE,
     CACHE,
     INFERENCE,
     KEPT_LABELS,
@@ -26,7 +27,7 @@ from service.readings import (
     Latency,
     Reading,
     Sample,
-    fold,
+    read,
     rounded,
 )
 from service.schemas import Mode
@@ -146,8 +147,10 @@ class Recorder:
         return Snapshot(
             started=self._started,
             now=self._clock(),
-            requests_ever=round(sum(last.values[f"{REQUEST}_count"].values())),
-            bundles=[Bundle(*labels) for labels, serves in sorted(last.values["ranker_bundle_info"].items()) if serves],
+            requests_ever=round(
+                sum(last.of(f"{REQUEST}_count", *labels) for labels in last.labels(f"{REQUEST}_count"))
+            ),
+            bundles=[Bundle(*labels) for labels in sorted(last.labels(BUNDLE)) if last.of(BUNDLE, *labels)],
             cache_bytes=round(last.of(f"{CACHE}bytes")),
             cache_entries=round(last.of(f"{CACHE}entries")),
             points=[point for point in self._points if point.sequence > after],
@@ -156,8 +159,9 @@ class Recorder:
 
     async def _record(self) -> None:
         at = self._clock()
-        values = await asyncio.to_thread(lambda: fold(self._samples(KEPT_LABELS)))
-        self._readings.append(reading := Reading(at, values))
+        before = self._readings[-1] if self._readings else None
+        reading = await asyncio.to_thread(lambda: read(at, self._samples(KEPT_LABELS), before))
+        self._readings.append(reading)
         while self._readings[0].at < at - KEPT_SECONDS:
             self._readings.popleft()
         while self._points and self._points[0].at < at - KEPT_SECONDS:

@@ -5,6 +5,8 @@ It does not know Prometheus (it is given plain samples), how often it is read, o
 
 from __future__ import annotations
 
+import itertools
+from array import array
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ REQUEST = "ranker_request_duration_seconds"
 INFERENCE = "ranker_inference_duration_seconds"
 STAGE = "ranker_stage_duration_seconds"
 CACHE = "ranker_encoded_history_cache_"
+BUNDLE = "ranker_bundle_info"
 KEPT_LABELS: dict[str, tuple[str, ...]] = {
     f"{REQUEST}_bucket": ("mode", "outcome", "le"),
     f"{REQUEST}_count": ("mode", "outcome"),
@@ -27,7 +30,7 @@ KEPT_LABELS: dict[str, tuple[str, ...]] = {
     f"{CACHE}bytes": (),
     f"{CACHE}entries": (),
     "ranker_inflight_requests": ("mode",),
-    "ranker_bundle_info": ("surface", "name", "version", "embedding_version", "encoder", "precision"),
+    BUNDLE: ("surface", "name", "version", "embedding_version", "encoder", "precision"),
 }
 """What is read: sample name → the labels that are told apart; over all others it is summed."""
 
@@ -43,13 +46,22 @@ class Latency(Struct):
 
 
 class Reading(NamedTuple):
-    """All of KEPT_LABELS at one moment: sample name → kept labels' values → value."""
+    """All of KEPT_LABELS at one moment.
+
+    places: sample name → kept labels' values → where in `values` its value is. Readings share it, so that one that is
+    kept costs 3 kB; as dictionaries of their own they cost 76.
+    """
 
     at: float
-    values: dict[str, dict[Labels, float]]
+    places: dict[str, dict[Labels, int]]
+    values: array[float]
 
     def of(self, name: str, *labels: str) -> float:
-        return self.values[name].get(labels, 0.0)
+        place = self.places[name].get(labels)
+        return 0.0 if place is None else self.values[place]
+
+    def labels(self, name: str) -> Iterable[Labels]:
+        return self.places[name]
 
 
 class Change(NamedTuple):
@@ -67,13 +79,13 @@ class Change(NamedTuple):
 
     def deltas(self, name: str, *labels: str) -> dict[str, int]:
         """By the label that follows `labels`, what has changed only."""
-        found = {key[-1]: round(self.delta(name, *key)) for key in self.new.values[name] if key[:-1] == labels}
+        found = {key[-1]: round(self.delta(name, *key)) for key in self.new.labels(name) if key[:-1] == labels}
         return {label: count for label, count in found.items() if count}
 
     def latency(self, histogram: str, mode: Mode, among: tuple[str, ...]) -> Latency:
         """Of the observations of one mode whose other label is one of `among`."""
         bounds: dict[float, float] = {}
-        for key in self.new.values[f"{histogram}_bucket"]:
+        for key in self.new.labels(f"{histogram}_bucket"):
             if key[0] == mode and key[1] in among:
                 bound = float(key[2])
                 bounds[bound] = bounds.get(bound, 0.0) + self.delta(f"{histogram}_bucket", *key)
@@ -99,13 +111,17 @@ def quantile(buckets: list[tuple[float, float]], q: float) -> float | None:
     return below_bound
 
 
-def fold(samples: Iterable[Sample]) -> dict[str, dict[Labels, float]]:
-    """Samples of KEPT_LABELS' names → a reading's values."""
-    values: dict[str, dict[Labels, float]] = {name: {} for name in KEPT_LABELS}
+def read(at: float, samples: Iterable[Sample], before: Reading | None = None) -> Reading:
+    """Samples of KEPT_LABELS' names, as the reading that follows `before`."""
+    folded: dict[str, dict[Labels, float]] = {name: {} for name in KEPT_LABELS}
     for name, labels, value in samples:
         key = tuple(labels[label] for label in KEPT_LABELS[name])
-        values[name][key] = values[name].get(key, 0.0) + value
-    return values
+        folded[name][key] = folded[name].get(key, 0.0) + value
+    places = {} if before is None else before.places
+    if any(places.get(name, {}).keys() != values.keys() for name, values in folded.items()):
+        counter = itertools.count()
+        places = {name: {key: next(counter) for key in values} for name, values in folded.items()}
+    return Reading(at, places, array("d", (folded[name][key] for name, keys in places.items() for key in keys)))
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from service.connection import Bounds, Connection
+from service.memory import give_back
 from service.settings import Settings
 from service.turnstile import Turnstile
 
@@ -85,6 +86,7 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
+        give_back()
         url = self.url
         log.info("ready at %s (live page %s/dashboard, docs %s/docs, pid %d)", url, url, url, os.getpid())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.metrics import LATENCY_BUCKETS, Metrics
 from service.observation import Encoding, Outcome, RankObservation
-from service.readings import INFERENCE, KEPT_LABELS, REQUEST, STAGE, Change, Latency, Reading, fold, quantile
+from service.readings import INFERENCE, KEPT_LABELS, REQUEST, STAGE, Change, Latency, Reading, quantile, read
 from service.schemas import Mode, Surface
 from service.stages import StageClock
 
@@ -40,8 +42,9 @@ def ranked(
     )
 
 
-def read(metrics: Metrics, at: float = 0.0) -> Reading:
-    return Reading(at, fold(metrics.samples(KEPT_LABELS)))
+def reading(metrics: Metrics, before: Reading | None = None) -> Reading:
+    """Two seconds after the one before it."""
+    return read(0.0 if before is None else before.at + 2.0, metrics.samples(KEPT_LABELS), before)
 
 
 def test_every_name_that_is_read_is_a_metric_of_the_service() -> None:
@@ -58,12 +61,12 @@ def test_every_name_that_is_read_is_a_metric_of_the_service() -> None:
 def test_labels_that_are_not_kept_are_summed_over() -> None:
     """Both surfaces count as one; outcomes are told apart."""
     metrics = Metrics()
-    before = read(metrics)
+    before = reading(metrics)
     ranked(metrics, surface="feed")
     ranked(metrics, surface="ads")
     ranked(metrics, outcome="shed")
 
-    change = Change(before, read(metrics, 2.0))
+    change = Change(before, reading(metrics, before))
 
     assert change.seconds == 2.0
     assert change.deltas(f"{REQUEST}_count", "amortized") == {"ok": 2, "shed": 1}
@@ -71,15 +74,54 @@ def test_labels_that_are_not_kept_are_summed_over() -> None:
     assert change.delta(f"{STAGE}_sum", "amortized", "score") == pytest.approx(0.006)
 
 
+def test_a_reading_that_is_kept_costs_little_more_than_its_values() -> None:
+    """A page that is open all day has six hundred of them kept."""
+    metrics = Metrics()
+    for mode in get_args(Mode):
+        for outcome in get_args(Outcome):
+            ranked(metrics, mode=mode, outcome=outcome)
+    readings = [reading(metrics)]
+
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            readings.append(reading(metrics, readings[-1]))
+        each = tracemalloc.get_traced_memory()[0] / 100
+    finally:
+        tracemalloc.stop()
+
+    values = len(readings[0].values)
+    assert values > 200
+    assert each < 16 * values
+
+
+def test_a_series_that_is_new_was_zero_before() -> None:
+    """And those that were there before it are still told apart."""
+    metrics = Metrics()
+    ranked(metrics)
+    before = reading(metrics)
+    ranked(metrics, outcome="shed")
+    ranked(metrics)
+
+    after = reading(metrics, before)
+    change = Change(before, after)
+
+    assert change.deltas(f"{REQUEST}_count", "amortized") == {"ok": 1, "shed": 1}
+    assert (before.of(f"{REQUEST}_count", "amortized", "shed"), after.of(f"{REQUEST}_count", "amortized", "shed")) == (
+        0,
+        1,
+    )
+
+
 def test_a_change_knows_nothing_of_what_was_before_it() -> None:
     """Only what was observed between the readings is in its quantiles."""
     metrics = Metrics()
     ranked(metrics, seconds=10.0)
-    before = read(metrics)
+    before = reading(metrics)
     for _ in range(100):
         ranked(metrics, seconds=0.004)
 
-    latency = Change(before, read(metrics)).latency(REQUEST, "amortized", ("ok",))
+    latency = Change(before, reading(metrics, before)).latency(REQUEST, "amortized", ("ok",))
 
     assert latency.p50 is not None
     assert latency.p99 is not None
@@ -89,10 +131,12 @@ def test_a_change_knows_nothing_of_what_was_before_it() -> None:
 def test_reused_encodings_have_no_say_in_the_comparison_of_modes() -> None:
     """Inference is told apart by where the encoding came from."""
     metrics = Metrics()
-    before = read(metrics)
+    before = reading(metrics)
     ranked(metrics, seconds=0.0001, encoding="cached")
 
-    assert Change(before, read(metrics)).latency(INFERENCE, "amortized", ("computed",)) == Latency(None, None)
+    assert Change(before, reading(metrics, before)).latency(INFERENCE, "amortized", ("computed",)) == Latency(
+        None, None
+    )
 
 
 @given(st.lists(st.floats(2e-4, 60.0), min_size=1, max_size=200), st.floats(0.01, 1.0))
