@@ -12,10 +12,10 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -97,12 +97,16 @@ class TorchScriptRanker:
         start = time.perf_counter()
         with _failing_typed():
             if prefix is None or not _begins_with(history, prefix):
-                tensors = self.artifact.encode_history(*_history_tensors(history))
+                given = _Held.of(_history_tensors(history))
+                parts = self.artifact.encode_history(*given.tensors)
             else:
-                new = history.part(slice(prefix.length, None))
-                tensors = self.artifact.extend_history(prefix.tensors, *_history_tensors(new))
+                given = _Held.of(_history_tensors(history.part(slice(prefix.length, None))))
+                parts = self.artifact.extend_history(_encoding(prefix).parts, *given.tensors)
         seconds = time.perf_counter() - start
-        return EncodedHistory(tensors, history.length, _nbytes(tensors), seconds)
+        encoding = _Encoding.of(parts)
+        # Each has its memory to itself (test_encoded.py).
+        nbytes = sum(tensor.nbytes for tensor in encoding.held.tensors)
+        return EncodedHistory(encoding, history.length, nbytes, seconds)
 
     def score(self, encoded: EncodedHistory, candidates: CandidateArrays, cancelled: Cancelled = _never) -> Scored:
         start = time.perf_counter()
@@ -112,13 +116,11 @@ class TorchScriptRanker:
         def score(part: slice) -> None:
             _unless(cancelled)
             with _failing_typed():
-                scored = self.artifact.score_candidates(
-                    encoded.tensors,
-                    torch.from_numpy(candidates.embeddings[part])[None],  # [1, c, D]
-                    torch.from_numpy(candidates.features[part])[None],  # [1, c, F]
-                    *request,
-                )
-                logits[part] = scored[0].numpy()
+                embeddings = torch.from_numpy(candidates.embeddings[None, part])  # [1, c, D]
+                features = torch.from_numpy(candidates.features[None, part])  # [1, c, F]
+                given = _Held.of((embeddings, features, *request))
+                scored = self.artifact.score_candidates(_encoding(encoded).parts, *given.tensors)
+                logits[part] = scored.numpy()[0]
 
         given = self._spread(score, candidates.size, self.chunking.microbatch, FEWEST_A_THREAD)
         return Scored(_finite(logits), time.perf_counter() - start - given)
@@ -134,13 +136,15 @@ class TorchScriptRanker:
             _unless(cancelled)
             count = part.stop - part.start
             with _failing_typed():
-                scored = self.artifact(
-                    *(_repeated(tensor, count) for tensor in tensors),
-                    torch.from_numpy(candidates.embeddings[part])[:, None],  # [c, 1, D]
-                    torch.from_numpy(candidates.features[part])[:, None],  # [c, 1, F]
-                    *(_repeated(tensor, count) for tensor in request),
+                given = _Held.of(
+                    (
+                        *(_repeated(tensor, count) for tensor in tensors),
+                        torch.from_numpy(candidates.embeddings[part, None]),  # [c, 1, D]
+                        torch.from_numpy(candidates.features[part, None]),  # [c, 1, F]
+                        *(_repeated(tensor, count) for tensor in request),
+                    )
                 )
-                logits[part] = scored[:, 0].numpy()
+                logits[part] = self.artifact(*given.tensors).numpy()[:, 0]
 
         given = self._spread(score, candidates.size, self.chunking.non_amortized, 1)
         return Scored(_finite(logits), time.perf_counter() - start - given)
@@ -153,13 +157,46 @@ class TorchScriptRanker:
     def _explain(self, encoded: EncodedHistory, candidates: CandidateArrays) -> NDArray[np.float32]:
         with _failing_typed():
             attention = self.artifact.explain_candidates(
-                encoded.tensors, torch.from_numpy(candidates.embeddings)[None], _request_tensors(candidates)[2]
+                _encoding(encoded).parts, torch.from_numpy(candidates.embeddings[None]), _request_tensors(candidates)[2]
             )
-            result: NDArray[np.float32] = attention[0].numpy()
+            result: NDArray[np.float32] = attention.numpy()[0]
         return _finite(result)
 
     def _blank_logits(self, candidates: CandidateArrays) -> NDArray[np.float32]:
         return np.empty((candidates.size, len(self.manifest.tasks)), dtype=np.float32)
+
+
+class _Held(NamedTuple):
+    """Tensors that a pass is given, and another owner of them in C++.
+
+    When a pass drops a tensor that only Python has besides, torch takes the interpreter's lock, in the middle of the
+    pass, to let its Python object go (c10/util/intrusive_ptr.h, "PyObject preservation"). With the event loop at work
+    each of those waits for it, and there are a dozen a request. Torch's own functions let go of the lock as well, and
+    wait to have it back: arrays are given their shape by numpy before torch sees them.
+    """
+
+    tensors: Sequence[torch.Tensor]
+    owner: object
+
+    @classmethod
+    def of(cls, tensors: Sequence[torch.Tensor]) -> _Held:
+        return cls(tensors, torch._C.ScriptList(list(tensors)))
+
+
+class _Encoding(NamedTuple):
+    """What the artifact gives and takes as an encoded history, held between passes."""
+
+    parts: Any
+    held: _Held
+
+    @classmethod
+    def of(cls, parts: Any) -> _Encoding:
+        keys, values, *others = parts
+        return cls(parts, _Held.of([*keys, *values, *others]))
+
+
+def _encoding(encoded: EncodedHistory) -> _Encoding:
+    return cast(_Encoding, encoded.tensors)
 
 
 class _failing_typed:  # noqa: N801 - reads as what it does; a class, since contextmanager costs more than the pass
@@ -189,35 +226,29 @@ def _finite(array: NDArray[np.float32]) -> NDArray[np.float32]:
 def _history_tensors(history: HistoryArrays) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """[1, T, D] f32, [1, T] i64, [1, T] i64 and the mask [1, T] bool, all real."""
     return (
-        torch.from_numpy(history.embeddings)[None],
-        torch.from_numpy(history.actions)[None],
-        torch.from_numpy(history.timestamps)[None],
-        torch.ones(1, history.length, dtype=torch.bool),
+        torch.from_numpy(history.embeddings[None]),
+        torch.from_numpy(history.actions[None]),
+        torch.from_numpy(history.timestamps[None]),
+        torch.from_numpy(np.ones((1, history.length), dtype=np.bool_)),
     )
 
 
 def _begins_with(history: HistoryArrays, prefix: EncodedHistory) -> bool:
     """Whether the actions of an encoding happened when the history's first ones did. A log keeps its version when a
     failover takes back acknowledged actions, and may then grow by others."""
-    tensors: Any = prefix.tensors
-    _keys, _values, _mask, timestamps, _lengths = tensors  # the interface's order
+    _keys, _values, _mask, timestamps, _lengths = _encoding(prefix).parts  # the interface's order
     return np.array_equal(timestamps[0].numpy(), history.timestamps[: prefix.length])
 
 
 def _request_tensors(candidates: CandidateArrays) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """context [1, G] f32, meta [1, M] f32, request_time [1] i64."""
-    context, meta = torch.from_numpy(candidates.context)[None], torch.from_numpy(candidates.meta)[None]
-    return context, meta, torch.tensor([candidates.request_time])
+    context, meta = torch.from_numpy(candidates.context[None]), torch.from_numpy(candidates.meta[None])
+    return context, meta, torch.from_numpy(np.array([candidates.request_time]))
 
 
 def _repeated(tensor: torch.Tensor, count: int) -> torch.Tensor:
     """[1, …] → [count, …] over the same memory."""
     return tensor.expand(count, *tensor.shape[1:])
-
-
-def _nbytes(value: Any) -> int:
-    """Bytes of an artifact's tuples and lists of tensors, each of which has its memory to itself (test_encoded.py)."""
-    return int(value.nbytes) if isinstance(value, torch.Tensor) else sum(map(_nbytes, value))
 
 
 def load_artifact(directory: Path, manifest: Manifest) -> Any:

@@ -163,7 +163,7 @@ async def test_an_encoding_of_other_actions_is_not_extended(bundles: list[Loaded
 
     mistaken = await ranker.encode_ahead(history, await ranker.encode_history(other)).encoded
 
-    for one, two in zip(expected.tensors[0], mistaken.tensors[0], strict=True):  # type: ignore[index]
+    for one, two in zip(expected.tensors.parts[0], mistaken.tensors.parts[0], strict=True):  # type: ignore[attr-defined]
         assert_same(one.numpy(), two.numpy())
 
 
