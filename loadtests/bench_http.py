@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 
+from loadtests.bench_floor import Floor, floor
 from loadtests.bench_load import poisson, saturate
 from loadtests.bench_queue import p99_sojourn
 from loadtests.bench_results import Result, at_least, at_most, by_part, not_measured, print_line, reported, show
@@ -31,6 +32,7 @@ PREFETCH_SECONDS = 0.05
 LOAD = 0.7
 FEWEST_CORES = 3
 MLPERF_MS = 80
+FLOOR = "FastAPI, tensors and this model, nothing else"
 COUNTS = (MICROBATCH, 2_048, 4_096, 8_192, 16_384)
 
 
@@ -47,47 +49,69 @@ FULL = Effort(12, 40, 20.0, 600)
 QUICK = Effort(6, 20, 6.0, 200)
 
 
-def overhead(there: Subject, bare: Bare, target: float, effort: Effort) -> Result:
-    """Row 3: by turns, so that drift cancels; the median of the turns' ratios."""
-    ratios, http, alone = [], [], []
+def overhead(there: Subject, beside: Floor, bare: Bare, target: float, effort: Effort) -> Iterator[Result]:
+    """Row 3: by turns, so that drift cancels; the median of the turns' ratios. The floor's is reported beside it."""
+    asked = {"service": there.cold, "floor": beside.times, "bare": bare.times}
+    ratios: dict[str, list[float]] = {"service": [], "floor": []}
+    seconds: dict[str, list[float]] = {side: [] for side in asked}
     for turn in range(effort.rounds):
-        sides = (there.cold, bare.times) if turn % 2 == 0 else (bare.times, there.cold)
-        times = {side: side(effort.block) for side in sides}
-        ratios.append(median(times[there.cold]) / median(times[bare.times]))
-        http += times[there.cold]
-        alone += times[bare.times]
-    note = f"HTTP p50 {1e3 * median(http):.2f} ms, p99 {1e3 * p99(http):.2f} ms; bare {1e3 * median(alone):.2f} ms"
-    return at_most(f"3 {there.shape.name}", median(ratios), target, note)
+        times = {side: asked[side](effort.block) for side in (asked if turn % 2 == 0 else reversed(asked))}
+        for side, of_turns in ratios.items():
+            of_turns.append(median(times[side]) / median(times["bare"]))
+        for side, taken in times.items():
+            seconds[side] += taken
+    http, least, alone = (1e3 * median(seconds[side]) for side in asked)
+    note = f"HTTP p50 {http:.2f} ms, p99 {1e3 * p99(seconds['service']):.2f} ms; bare {alone:.2f} ms"
+    yield at_most(f"3 {there.shape.name}", median(ratios["service"]), target, note)
+    yield reported(f"3 {there.shape.name} floor", median(ratios["floor"]), f"p50 {least:.2f} ms: {FLOOR}")
 
 
-def saturation(there: Subject, bare: Bare, effort: Effort) -> tuple[Result, float]:
-    """Row 4, and the answers a second that it was found from."""
+class Saturated(NamedTuple):
+    """Answers a second."""
+
+    service: float
+    floor: float
+
+
+def saturation(there: Subject, beside: Floor, bare: Bare, effort: Effort) -> tuple[list[Result], Saturated]:
+    """Row 4, and the rates that it was found from. The floor has the same threads and callers."""
     threads = len(there.cores.server)
-    shares, rates = [], []
+    rates: dict[str, list[float]] = {"service": [], "floor": []}
+    shares: dict[str, list[float]] = {"service": [], "floor": []}
     for _ in range(max(3, effort.rounds // 2)):
         alone = median(bare.times(effort.block))
-        rates.append(saturate(there.server.url, there.bodies, 2 * threads, 4 * threads * effort.block))
-        shares.append(rates[-1] * alone / threads)
+        for side, url, bodies in (
+            ("service", there.server.url, there.bodies),
+            ("floor", beside.url, [beside.body]),
+        ):
+            rates[side].append(saturate(url, bodies, 2 * threads, 4 * threads * effort.block))
+            shares[side].append(rates[side][-1] * alone / threads)
     there.chill()
-    rate = median(rates)
+    found = Saturated(median(rates["service"]), median(rates["floor"]))
     if threads + 1 < FEWEST_CORES:
-        return not_measured("4 large", 0.92, f"not applicable below {FEWEST_CORES} cores"), rate
-    note = f"{rate:.0f} answers/s on {threads} cores, {2 * threads} at once"
-    return at_least("4 large", median(shares), 0.92, note), rate
+        return [not_measured("4 large", 0.92, f"not applicable below {FEWEST_CORES} cores")], found
+    note = f"{found.service:.0f} answers/s on {threads} cores, {2 * threads} at once"
+    return [
+        at_least("4 large", median(shares["service"]), 0.92, note),
+        reported("4 large floor", median(shares["floor"]), f"{found.floor:.0f} answers/s: {FLOOR}"),
+    ], found
 
 
-def tail(there: Subject, saturated: float, effort: Effort) -> Result:
-    """Row 8. The service time is that of a request alone, everything included."""
-    threads, rate = len(there.cores.server), LOAD * saturated
-    alone = median(there.cold(2 * effort.block))
-    seen = poisson(there.server.url, there.bodies, rate, effort.seconds, seed=8)
+def tail(there: Subject, beside: Floor, saturated: Saturated, effort: Effort) -> Iterator[Result]:
+    """Row 8. The service time is that of a request alone, everything included; the load is a share of its own rate."""
+    threads = len(there.cores.server)
+
+    def ratio(url: str, bodies: list[bytes], rate: float, alone: float) -> tuple[float, str]:
+        seen = poisson(url, bodies, rate, effort.seconds, seed=8)
+        ideal = p99_sojourn(rate, alone, threads)
+        note = f"p99 {1e3 * p99(seen.latencies):.1f} ms of {len(seen.latencies)} at {rate:.0f}/s"
+        return p99(seen.latencies) / ideal, f"{note}, M/D/{threads} {1e3 * ideal:.1f} ms; generator {seen.busy:.0%}"
+
+    value, note = ratio(there.server.url, there.bodies, LOAD * saturated.service, median(there.cold(2 * effort.block)))
     there.chill()
-    ideal = p99_sojourn(rate, alone, threads)
-    note = (
-        f"p99 {1e3 * p99(seen.latencies):.1f} ms of {len(seen.latencies)} at {rate:.0f}/s, "
-        f"M/D/{threads} {1e3 * ideal:.1f} ms; generator {seen.busy:.0%}"
-    )
-    return at_most("8 large", p99(seen.latencies) / ideal, 1.3, note)
+    yield at_most("8 large", value, 1.3, note)
+    value, note = ratio(beside.url, [beside.body], LOAD * saturated.floor, median(beside.times(2 * effort.block)))
+    yield reported("8 large floor", value, f"{note}: {FLOOR}")
 
 
 def prefetched(there: Subject, target: float, effort: Effort) -> Result:
@@ -150,8 +174,8 @@ def warm_tail(there: Subject, candidates: int, effort: Effort) -> Result:
 
 def rows(place: Place, effort: Effort) -> Iterator[Result]:
     yield from at_large(LARGE, place, effort)
-    with subject(SMALL, place) as small:
-        yield overhead(small, Bare(SMALL, place.cores), 1.5, effort)
+    with subject(SMALL, place) as small, floor(small) as beside:
+        yield from overhead(small, beside, Bare(SMALL, place.cores), 1.5, effort)
     with subject(LONG, place) as long:
         yield prefetched(long, 0.55, effort)
     with subject(LONG, place, intra_op_threads=len(place.cores.server), encoded_cache_bytes=2**28) as lone:
@@ -163,12 +187,12 @@ def rows(place: Place, effort: Effort) -> Iterator[Result]:
 
 def at_large(shape: ReferenceShape, place: Place, effort: Effort) -> Iterator[Result]:
     """Everything that one service of one shape can show."""
-    with subject(shape, place) as there:
+    with subject(shape, place) as there, floor(there) as beside:
         bare = Bare(shape, place.cores)
-        yield overhead(there, bare, 1.10, effort)
-        result, rate = saturation(there, bare, effort)
-        yield result
-        yield tail(there, rate, effort)
+        yield from overhead(there, beside, bare, 1.10, effort)
+        results, saturated = saturation(there, beside, bare, effort)
+        yield from results
+        yield from tail(there, beside, saturated, effort)
         yield prefetched(there, 0.85, effort)
 
 

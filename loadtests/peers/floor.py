@@ -18,7 +18,7 @@ from loadtests.peers.artifact import Artifact
 from loadtests.peers.hosting import artifact_and_threads, host
 from loadtests.peers.tensors import Inputs
 
-PATH = "/rank"
+PATH = "/v1/rank"  # as ours, so that one generator can ask both
 
 
 def create_app(file: Path, threads: int) -> FastAPI:

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 BACKLOG = 128
+KEEP_ALIVE_SECONDS = 600  # a generator's connection may rest while the other servers are asked
 
 
 def host(app: FastAPI) -> None:
@@ -18,7 +19,8 @@ def host(app: FastAPI) -> None:
     access log: whoever connects before it has started waits."""
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listening:
         print(f"ready at http://127.0.0.1:{listening.getsockname()[1]}", file=sys.stderr, flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run([listening])
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=KEEP_ALIVE_SECONDS)
+        uvicorn.Server(config).run([listening])
 
 
 def artifact_and_threads() -> tuple[Path, int]:
