@@ -46,7 +46,7 @@ class Effort(NamedTuple):
 
 
 FULL = Effort(12, 40, 20.0, 600)
-QUICK = Effort(6, 20, 6.0, 200)
+QUICK = Effort(4, 20, 4.0, 150)
 
 
 def overhead(there: Subject, beside: Floor, bare: Bare, target: float, effort: Effort) -> Iterator[Result]:

@@ -32,7 +32,7 @@ class Effort(NamedTuple):
 
 
 FULL = Effort(21, 3)
-QUICK = Effort(5, 2)
+QUICK = Effort(4, 2)
 
 
 def both_modes(shape: ReferenceShape, effort: Effort) -> Iterator[Result]:
