@@ -96,8 +96,9 @@ def hogged_interpreter(interval: float) -> Iterator[None]:
 
 
 def test_a_pass_takes_the_interpreters_lock_when_it_is_done_and_not_before(model: LoadedModel) -> None:
-    """Whatever the event loop does meanwhile. Waits are counted: each is an interval long, a pass far shorter."""
-    ranker, interval = model.ranker, 0.2
+    """Whatever the event loop does meanwhile. Waits are counted, one for each of two passes: each is an interval long,
+    and a pass far shorter. With tensors that Python alone owns there were six to sixteen."""
+    ranker, interval = model.ranker, 0.3
     assert isinstance(ranker, TorchScriptRanker)
     past, those = history(model, 20), candidates(model, 16)
     with torch.inference_mode():
@@ -114,12 +115,10 @@ def test_a_pass_takes_the_interpreters_lock_when_it_is_done_and_not_before(model
         with hogged_interpreter(interval):
             start = time.perf_counter()
             ranker.artifact.encode_history(*asked.tensors)
-            between = time.perf_counter()
             ranker.artifact.score_candidates(_encoding(encoded).parts, *given.tensors)
-            end = time.perf_counter()
+            waited = time.perf_counter() - start
 
-    assert (between - start) / interval < 2.0
-    assert (end - between) / interval < 2.0
+    assert waited / interval < 4.0
 
 
 SHAPES = [(0, 1), (0, 17), (1, 1), (1, 5), (7, 16), (13, 33), (24, 50)]
