@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +19,7 @@ from service.encoded import EncodedHistory
 from service.errors import InferenceFailed
 from service.inputs import CandidateArrays, HistoryArrays
 from service.models import LoadedModel
-from service.runtime import (
-    InferencePool,
-    TorchScriptRanker,
-    _Encoding,
-    _encoding,
-    _Held,
-    _history_tensors,
-    _request_tensors,
-)
+from service.runtime import InferencePool, TorchScriptRanker, _Encoding, _Held
 from service.settings import Settings
 
 SETTINGS = Settings(microbatch_size=16, non_amortized_chunk=4)
@@ -73,52 +63,6 @@ def assert_same(logits: np.ndarray, expected: np.ndarray) -> None:
     """|Δ| ≤ 1e-5 · max(1, |logit|), the house's meaning of parity."""
     assert logits.shape == expected.shape
     assert np.all(np.abs(logits - expected) <= 1e-5 * np.maximum(1.0, np.abs(expected)))
-
-
-@contextmanager
-def hogged_interpreter(interval: float) -> Iterator[None]:
-    """Another thread has the interpreter's lock, and gives it away `interval` seconds after it is asked for."""
-    usual, done = sys.getswitchinterval(), threading.Event()
-
-    def hog() -> None:
-        while not done.is_set():
-            pass
-
-    sys.setswitchinterval(interval)
-    thread = threading.Thread(target=hog)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        sys.setswitchinterval(usual)
-
-
-def test_a_pass_takes_the_interpreters_lock_when_it_is_done_and_not_before(model: LoadedModel) -> None:
-    """Whatever the event loop does meanwhile. Waits are counted, one for each of two passes: each is an interval long,
-    and a pass far shorter. With tensors that Python alone owns there were six to sixteen."""
-    ranker, interval = model.ranker, 0.3
-    assert isinstance(ranker, TorchScriptRanker)
-    past, those = history(model, 20), candidates(model, 16)
-    with torch.inference_mode():
-        encoded = ranker.encode(past)
-        given = _Held.of(
-            [
-                torch.from_numpy(those.embeddings[None]),
-                torch.from_numpy(those.features[None]),
-                *_request_tensors(those),
-            ]
-        )
-        ranker.artifact.score_candidates(_encoding(encoded).parts, *given.tensors)  # work space
-        asked = _Held.of(_history_tensors(past))
-        with hogged_interpreter(interval):
-            start = time.perf_counter()
-            ranker.artifact.encode_history(*asked.tensors)
-            ranker.artifact.score_candidates(_encoding(encoded).parts, *given.tensors)
-            waited = time.perf_counter() - start
-
-    assert waited / interval < 4.0
 
 
 SHAPES = [(0, 1), (0, 17), (1, 1), (1, 5), (7, 16), (13, 33), (24, 50)]
