@@ -97,11 +97,11 @@ class TorchScriptRanker:
         start = time.perf_counter()
         with _failing_typed():
             if prefix is None or not _begins_with(history, prefix):
-                given = _Held.of(_history_tensors(history))
-                parts = self.artifact.encode_history(*given.tensors)
+                held = _Held.of(_history_tensors(history))
+                parts = self.artifact.encode_history(*held.tensors)
             else:
-                given = _Held.of(_history_tensors(history.part(slice(prefix.length, None))))
-                parts = self.artifact.extend_history(_encoding(prefix).parts, *given.tensors)
+                held = _Held.of(_history_tensors(history.part(slice(prefix.length, None))))
+                parts = self.artifact.extend_history(_encoding(prefix).parts, *held.tensors)
         seconds = time.perf_counter() - start
         encoding = _Encoding.of(parts)
         # Each has its memory to itself (test_encoded.py).
@@ -118,8 +118,8 @@ class TorchScriptRanker:
             with _failing_typed():
                 embeddings = torch.from_numpy(candidates.embeddings[None, part])  # [1, c, D]
                 features = torch.from_numpy(candidates.features[None, part])  # [1, c, F]
-                given = _Held.of((embeddings, features, *request))
-                scored = self.artifact.score_candidates(_encoding(encoded).parts, *given.tensors)
+                held = _Held.of((embeddings, features, *request))
+                scored = self.artifact.score_candidates(_encoding(encoded).parts, *held.tensors)
                 logits[part] = scored.numpy()[0]
 
         given = self._spread(score, candidates.size, self.chunking.microbatch, FEWEST_A_THREAD)
@@ -136,7 +136,7 @@ class TorchScriptRanker:
             _unless(cancelled)
             count = part.stop - part.start
             with _failing_typed():
-                given = _Held.of(
+                held = _Held.of(
                     (
                         *(_repeated(tensor, count) for tensor in tensors),
                         torch.from_numpy(candidates.embeddings[part, None]),  # [c, 1, D]
@@ -144,7 +144,7 @@ class TorchScriptRanker:
                         *(_repeated(tensor, count) for tensor in request),
                     )
                 )
-                logits[part] = self.artifact(*given.tensors).numpy()[:, 0]
+                logits[part] = self.artifact(*held.tensors).numpy()[:, 0]
 
         given = self._spread(score, candidates.size, self.chunking.non_amortized, 1)
         return Scored(_finite(logits), time.perf_counter() - start - given)
