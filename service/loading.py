@@ -11,6 +11,7 @@ know where histories are stored, nor how the file was made.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,14 @@ from typing import Any
 
 import msgspec
 
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, StoreUnavailable
 from service.events import EventLog
 from service.schemas import Event, MemberId
 
 IN_FLIGHT = 16
+PATIENCE_SECONDS = 5.0
+"""How long a history is tried to be stored: a store's timeout is a request's, and a load is in less of a hurry."""
+_PAUSE_SECONDS = 0.1
 _PARQUET_ROWS = 256
 
 
@@ -52,11 +56,13 @@ async def load_histories(
     *,
     progress: Callable[[LoadReport], None] | None = None,
     in_flight: int = IN_FLIGHT,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> LoadReport:
     """Store every member's history in each of `logs`; at most `in_flight` members are being written at a time.
 
-    The file is streamed. Raises LoadingFailed at the first bad line, StoreUnavailable if a store fails; the lines
-    before it stay stored. `progress` is called after each line is read and handed to the stores.
+    The file is streamed. Raises LoadingFailed at the first bad line, StoreUnavailable if a store fails for
+    `patience_seconds`; the lines before it stay stored. `progress` is called after each line is read and handed to the
+    stores.
     """
     report = LoadReport()
     seen: set[str] = set()
@@ -67,7 +73,7 @@ async def load_histories(
                 raise LoadingFailed(f"{where}: member_id: this member has a line already")
             seen.add(line.member_id)
             batches, unknown = _encode(where, line, logs)
-            writing.add(asyncio.create_task(_write(line.member_id, batches)))
+            writing.add(asyncio.create_task(_write(line.member_id, batches, patience_seconds)))
             if len(writing) >= in_flight:
                 await _some(writing, asyncio.FIRST_COMPLETED)
             report = LoadReport(report.members + 1, report.actions + len(line.events), report.unknown_items + unknown)
@@ -89,9 +95,17 @@ async def _some(writing: set[asyncio.Task[None]], when: str) -> None:
             task.result()
 
 
-async def _write(member_id: str, batches: list[tuple[EventLog, bytes]]) -> None:
+async def _write(member_id: str, batches: list[tuple[EventLog, bytes]], patience_seconds: float) -> None:
+    give_up = time.monotonic() + patience_seconds
     for log, records in batches:
-        await log.store.replace(member_id, records)
+        while True:
+            try:
+                await log.store.replace(member_id, records)  # as often as one likes: the whole log each time
+                break
+            except StoreUnavailable:
+                if time.monotonic() >= give_up:
+                    raise
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _encode(where: str, line: HistoryLine, logs: Sequence[EventLog]) -> tuple[list[tuple[EventLog, bytes]], int]:

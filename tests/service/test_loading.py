@@ -14,6 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from loadtests.faults.redis_server import RedisServer
 from model.bundle import ItemTable
 from service.errors import StoreUnavailable
 from service.events import EventLog
@@ -112,6 +113,20 @@ async def test_writes_in_flight_are_many_but_bounded(tmp_path: Path) -> None:
     assert len(store.logs) == 60
 
 
+async def test_a_store_that_is_late_for_a_moment_does_not_end_the_load(tmp_path: Path) -> None:
+    """A real Redis, stopped for five times as long as a request would wait."""
+    path = write(tmp_path / "h.jsonl", [line(str(member), ("a", "view", 1)) for member in range(60)])
+    with RedisServer() as redis:
+        store = RedisHistoryStore(redis.url, "late", "v1", DIM, 8, 100)
+        redis.stop()
+        load = asyncio.create_task(load_histories(path, [log_of(store)], in_flight=5, patience_seconds=60.0))
+        await asyncio.sleep(0.5)
+        redis.resume()
+        assert await load == LoadReport(60, 60, 0)
+        assert len(await store.members(100)) == 60
+        await store.close()
+
+
 @pytest.mark.parametrize("at", [0, 30, 59])
 async def test_a_failing_store_ends_the_load(tmp_path: Path, at: int) -> None:
     """The store's error comes out, wherever in the file it happened, and nothing is left running."""
@@ -120,7 +135,7 @@ async def test_a_failing_store_ends_the_load(tmp_path: Path, at: int) -> None:
     members[at] = "bad"
     path = write(tmp_path / "h.jsonl", [line(member, ("a", "view", 1)) for member in members])
     with pytest.raises(StoreUnavailable):
-        await load_histories(path, [log_of(store)], in_flight=5)
+        await load_histories(path, [log_of(store)], in_flight=5, patience_seconds=0.0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
