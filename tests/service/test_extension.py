@@ -182,7 +182,7 @@ class Race:
     served: list[Served] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        settings = Settings()
+        settings = Settings(amortized_deadline_ms=60_000)
         self.model = self.bundles[0]
         lookup = HistoryLookup({self.model.manifest.embedding_version: self.store}, settings.on_history_failure)
         admission = Admission.from_settings(settings)
