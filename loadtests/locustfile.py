@@ -139,6 +139,8 @@ class _Member(FastHttpUser):
 
     @task
     def rank(self) -> None:
+        if self._schedule.over():  # it slept meanwhile
+            return
         mode: Mode = "non_amortized" if self._rng.random() < Run.non_amortized_share else "amortized"
         call = next(Run.calls[self.surface, mode])
         name = f"{self.surface} {mode}"

@@ -103,6 +103,13 @@ class Schedule:
         self._sent += 1
         return 0.0 if self._sent <= self._due else self._next - now
 
+    def over(self) -> bool:
+        """Whether the run ended before the next request was due, which then is neither offered nor sent."""
+        if self._tally.ended is None:
+            return False
+        self.settle(self._tally.ended)
+        return self._sent > self._due
+
     def end(self, now: float) -> None:
         """The user leaves: what it had not sent by now stays offered and is never answered."""
         self.settle(now)

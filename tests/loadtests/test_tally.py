@@ -59,6 +59,22 @@ def test_nothing_falls_due_after_the_end(tally: Tally) -> None:
     assert tally.stages(START + 60) == tally.stages(tally.ended or 0.0) == [stage]
 
 
+def test_what_would_fall_due_after_the_end_is_not_sent(tally: Tally) -> None:
+    """A user that sleeps as the run ends wakes up to nothing, but still sends what was due before."""
+    early, late = (Schedule(tally, 50.0, random.Random(seed), START) for seed in (1, 2))
+    early.wait(START)
+    late.wait(START + 9.999)
+    assert not early.over()
+    assert not late.over()
+
+    tally.end_before(1)
+    while late.wait(START + 20) == 0.0:
+        assert not late.over()
+
+    assert not early.over()
+    assert late.over()
+
+
 def test_outcomes_belong_to_the_stage_they_came_in(tally: Tally) -> None:
     """A stage's counts and latencies are its own; what ends late belongs to the last stage."""
     tally.became(START + 1, Outcome.answered, "feed", 4.0)
