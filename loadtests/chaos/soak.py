@@ -1,8 +1,7 @@
 """The soak: mixed load, members that come and go, reloads and Redis restarts, for minutes. Nothing may grow.
 
-What leaks goes on growing: after the warm-up the whole has grown by more than the limit, and would have if each eighth
-of it had added as much as the typical one. A machine that stops for a moment lets requests pile up, and what they took
-leaves a step behind; that is no leak, and has a wider limit. It does not know what could leak.
+Growth is the median of the last quarter against that of the first one after the warm-up. It does not know what could
+leak.
 """
 
 from __future__ import annotations
@@ -30,20 +29,19 @@ SECONDS = (12.0, 600.0)  # quick, full
 RESTART_EVERY = (4.0, 60.0)
 DOWN_SECONDS = 0.5
 SETTLED_SECONDS = 10.0  # after a restart; a lookup that is late after that is late for other reasons
-MOST_STRAYS = 1e-3  # of all requests: on a busy machine some lookups are late, or a queue is long, now and then
+MOST_STRAYS = 1e-3  # of all requests: on a busy machine a lookup takes longer than the store's timeout now and then
 SETTINGS = {  # patient: a machine that stops for half a second is not what is tried here
     **PATIENT,
     "RANKER_ENCODED_CACHE_BYTES": str(4 * 1024 * 1024),  # full within seconds, so that it is flat then
 }
 RELOAD_EVERY = (2.0, 20.0)  # surface after surface, and each another version than before
+LEAST_RELOADS = 4  # both surfaces, there and back
 RETRY_SECONDS = 0.1
 CHURN_SECONDS = (2.0, 5.0)  # then all members who write are new ones
 FEED_RATE, ADS_RATE, NON_AMORTIZED_RATE = 30.0, 10.0, 2.0
 WARM_UP = 0.3  # of the whole: caches fill, the allocator finds its size
 MOST_GROWTH_MB, MOST_GROWTH_SHARE = 16.0, 0.05  # of resident memory, whichever is more
 MOST_MORE = 8.0  # descriptors or tasks: what is under way varies by as much
-PARTS = 8
-MOST_STEPS = 4.0  # times the limit: the most that steps may come to
 
 
 @dataclass
@@ -72,23 +70,19 @@ def _held_by_clients(stage: Stage) -> int:
     )
 
 
-def parts(samples: list[float]) -> list[float]:
-    """Medians of the eighths of what came after the warm-up. At least one sample each."""
+def quarters(samples: list[float]) -> tuple[float, float]:
+    """Medians of the first and the last quarter of what came after the warm-up."""
     steady = samples[int(WARM_UP * len(samples)) :]
-    ends = [len(steady) * part // PARTS for part in range(PARTS + 1)]
-    return [statistics.median(steady[begin:end]) for begin, end in itertools.pairwise(ends)]
+    quarter = max(1, len(steady) // 4)
+    return statistics.median(steady[:quarter]), statistics.median(steady[-quarter:])
 
 
 def judge_growth(figures: Figures, samples: Samples) -> None:
     for name, values in vars(samples).items():
-        medians = parts(values)
-        first, last = medians[0], medians[-1]
+        first, last = quarters(values)
         most = max(MOST_GROWTH_MB, MOST_GROWTH_SHARE * first) if name == "memory_mb" else MOST_MORE
         figures.facts[f"{name} after the warm-up"], figures.facts[f"{name} at the end"] = first, last
-        grown, typical = last - first, statistics.median(b - a for a, b in itertools.pairwise(medians))
-        goes_on = min(grown, (PARTS - 1) * typical) > most
-        told = f"{name} grew from {first:.1f} to {last:.1f}, limit {most:.1f} more"
-        figures.expect(not goes_on and grown <= MOST_STEPS * most, f"{told} ({MOST_STEPS:g} times that at one go)")
+        figures.expect(last - first <= most, f"{name} grew from {first:.1f} to {last:.1f}, limit {most:.1f}")
 
 
 def judge_restarts(figures: Figures, together: Traffic, restarts: list[tuple[float, float]], end: float) -> None:
@@ -153,7 +147,8 @@ async def soak(stage: Stage) -> Figures:
 
     async def deploy() -> None:
         turns = itertools.cycle(itertools.product(("2", "1"), ("feed", "ads")))
-        while time.perf_counter() + stage.seconds(*RELOAD_EVERY) < end:
+        # A busy machine takes longer to load one than the quick form takes between two: then the load goes on longer.
+        while time.perf_counter() + stage.seconds(*RELOAD_EVERY) < end or len(refusals) < LEAST_RELOADS:
             await asyncio.sleep(stage.seconds(*RELOAD_EVERY))
             version, surface = next(turns)
             refusals.append(await reload(stage, surface, version))
@@ -183,9 +178,7 @@ async def soak(stage: Stage) -> Figures:
     judge_restarts(figures, together, restarts, end)
     figures.facts |= {"restarts of Redis": float(len(restarts)), "members who wrote": float(8 * len(written))}
     figures.facts |= {"reloads": float(len(refusals)), "tries refused without Redis": float(sum(refusals))}
-    figures.expect(len(refusals) > 3, f"only {len(refusals)} reloads")
-    most = MOST_STRAYS * figures.sent
-    figures.expect(figures.shed <= most, f"{figures.shed} requests were refused, limit {most:.1f}")
+    figures.expect(figures.shed == 0, f"{figures.shed} requests were refused")
     return figures
 
 
