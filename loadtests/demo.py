@@ -85,14 +85,14 @@ def train_and_export(demo: Demo) -> None:
 
 
 @contextlib.contextmanager
-def service(demo: Demo, port: int) -> Iterator[str]:
-    """The service in a process of its own, with its own Redis and the demo's histories; yields its URL."""
+def service(demo: Demo, port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The service in a process of its own, with its own Redis and the demo's histories; yields its URL and process."""
     where = ("--port", port, "--model-repository", demo.models, "--histories", demo.histories)
     process = subprocess.Popen(
         python("-m", "service", "serve", *where), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        yield wait_until_ready(process)
+        yield wait_until_ready(process), process
         process.terminate()
         status = process.wait(STOP_SECONDS)
         if status:
@@ -130,6 +130,12 @@ def wait_until_ready(process: subprocess.Popen[str]) -> str:
     sys.exit(f"the service was not ready after {START_SECONDS} s")
 
 
+def until_it_ends(process: subprocess.Popen[str]) -> None:
+    """Looks now and then: a signal that comes just before a wait without an end does not end it."""
+    while process.poll() is None:
+        time.sleep(0.2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m loadtests.demo", description=__doc__)
     parser.add_argument("--data", default="synthetic", help="synthetic, or the path of a data set")
@@ -150,9 +156,10 @@ def main() -> None:
     if not (arguments.serve and demo.models.is_dir()):
         train_and_export(demo)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the service is stopped too
-    with service(demo, arguments.port) as url:
+    with service(demo, arguments.port) as (url, process):
         if arguments.serve:
-            signal.pause()
+            until_it_ends(process)
+            return
         for surface in SURFACES:
             step("-m", "service", "rank", "--url", url, "--request", demo.requests(surface), "--mode", "both")
     print(f"\nEverything ran on {os.cpu_count()} cores and nothing is left running. Files: {folder}", flush=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.loadtests.demos import QuickDemo
+from tests.loadtests.demos import QuickDemo, served
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -55,17 +55,8 @@ def test_every_file_it_names_exists() -> None:
 
 @pytest.fixture(scope="module")
 def url(quick_demo: QuickDemo) -> Iterator[str]:
-    """What `make serve` leaves running, on a free port."""
-    command = [sys.executable, "-m", "loadtests.demo", "--quick", "--serve", "--folder", str(quick_demo.folder)]
-    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert demo.stdout
-    try:
-        yield next(match[1] for line in demo.stdout if (match := re.search(r"ready at (http://\S+)", line)))
-    finally:
-        demo.terminate()
-        demo.stdout.read()
-        demo.stdout.close()
-        demo.wait(30)
+    with served(quick_demo) as demo:
+        yield demo.url
 
 
 @pytest.mark.slow

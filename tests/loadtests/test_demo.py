@@ -8,13 +8,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from loadtests.demo import SURFACES
-from tests.loadtests.demos import QuickDemo
+from tests.loadtests.demos import QuickDemo, served
 
 pytestmark = pytest.mark.slow
 
@@ -51,19 +50,22 @@ def test_a_second_demo_goes_on_with_the_first_ones_training(quick_demo: QuickDem
 
 def test_a_terminated_demo_takes_its_service_along(quick_demo: QuickDemo) -> None:
     """SIGTERM to `make serve` stops the service too, not only the demo."""
-    command = [sys.executable, "-m", "loadtests.demo", "--quick", "--serve", "--folder", str(quick_demo.folder)]
-    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert demo.stdout
-    found = next(match for line in demo.stdout if (match := re.search(r"ready at http\S+ .*pid (\d+)", line)))
+    with served(quick_demo) as demo:
+        os.kill(demo.service, 0)
 
-    demo.send_signal(signal.SIGTERM)
-    demo.stdout.read()
-    demo.stdout.close()
-
-    assert demo.wait(30) == 128 + signal.SIGTERM
-    time.sleep(0.1)
+    assert demo.process.returncode == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
-        os.kill(int(found[1]), 0)
+        os.kill(demo.service, 0)
+
+
+def test_a_demo_ends_with_its_service(quick_demo: QuickDemo) -> None:
+    """`make serve` says so when the service is gone, and does not wait for it forever."""
+    with served(quick_demo) as demo:
+        os.kill(demo.service, signal.SIGKILL)
+        said, _ = demo.process.communicate(timeout=60)
+
+    assert demo.process.returncode == 1
+    assert "the service ended with status -9" in said
 
 
 def test_a_missing_data_set_ends_the_demo_with_its_message(tmp_path: Path) -> None:
