@@ -7,19 +7,16 @@ not know what is measured.
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from loadtests.bench_server import Client, started
+from loadtests.bench_server import Client, module
 from loadtests.bench_shapes import ReferenceShape
 from loadtests.bench_subject import Subject
 from loadtests.peers.tensors import Inputs
-from loadtests.serving import READY
 from model.bundle import RANKER_FILE
 
 _WARM_UP = 50  # requests; TorchScript specialises in the first few of every thread
@@ -47,9 +44,9 @@ class Floor(NamedTuple):
 def floor(there: Subject) -> Iterator[Floor]:
     """Started beside the subject; whichever of the two is not asked costs the other nothing."""
     file = there.bundle.repository / "feed" / "1" / RANKER_FILE
-    command = [sys.executable, "-m", "loadtests.peers.floor", str(file), "--threads", str(len(there.cores.server))]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))}
-    with started(command, environment, there.cores.server, READY.search) as server, Client(server.url) as client:
+    cores = there.cores.server
+    serving = module("loadtests.peers.floor", str(file), "--threads", str(len(cores)), cores=cores)
+    with serving as server, Client(server.url) as client:
         made = Floor(server.url, client, _inputs(there.shape).pack())
         made.times(_WARM_UP)
         yield made

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import re
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,11 +18,10 @@ import numpy as np
 
 from loadtests.bench_bundles import Bundle
 from loadtests.bench_peers_ours import Questions
-from loadtests.bench_server import Serving, serving, started
+from loadtests.bench_server import Serving, module, serving, started
 from loadtests.peers import floor, triton, typical
 from loadtests.peers.closed_loop import Ask, Reply, request
 from loadtests.peers.tensors import Inputs
-from loadtests.serving import READY
 from model.bundle import RANKER_FILE
 from model.precision import TOLERANCE
 
@@ -102,10 +99,8 @@ class Sides:
         asks = self._questions.cold() if name == COLD else self._questions.zipf()
         return Side(name, server, asks, lambda reply: self._questions.judge_ours(reply, tolerance))
 
-    def _python(self, module: str, *options: str) -> Serving:
-        command = [sys.executable, "-m", module, str(self._artifact), *options]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))}
-        return self._stack.enter_context(started(command, environment, self._cores, READY.search))
+    def _python(self, name: str, *options: str) -> Serving:
+        return self._stack.enter_context(module(name, str(self._artifact), *options, cores=self._cores))
 
     def _peer(
         self, name: str, server: Serving, asked: Callable[[Inputs], bytes], logits: Callable[[Reply], Any]

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -91,6 +92,12 @@ def serving(
     environment |= {f"RANKER_{name.upper()}": str(value) for name, value in given.items()}
     with started([sys.executable, "-m", "service", "serve"], environment, cores, READY.search) as process:
         yield process
+
+
+def module(name: str, *options: str, cores: frozenset[int]) -> AbstractContextManager[Serving]:
+    """`python -m name` on `cores`, without settings for torch's threads; it says `ready at URL`."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "MKL_"))}
+    return started([sys.executable, "-m", name, *options], environment, cores, READY.search)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def test_one_service_shows_overhead_saturation_tail_and_prefetch(place: Place) -
     demanded = {row: result.target for row, result in results.items() if not row.endswith("floor")}
     assert demanded == {"3 tiny": 1.10, "4 large": 0.92, "8 large": 1.3, "11 tiny": 0.85}
     assert results["3 tiny"].value is not None
-    assert results["3 tiny"].value > 0.5  # HTTP, JSON and Redis are never free; a crowded machine may make it look so
+    assert results["3 tiny"].value > 1.0  # HTTP, JSON and Redis are never free
     assert "answers/s" in results["4 large"].note or "not applicable" in results["4 large"].note
     for row in ("8 large", "8 large floor"):
         assert results[row].value is not None or "overload" in results[row].note
