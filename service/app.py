@@ -26,7 +26,7 @@ from service.middleware import RequestContext, route_of
 from service.offline import StartFailed
 from service.openinference import admin, metadata
 from service.repository import ModelRepository
-from service.routes import router
+from service.routes import often, router
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ def create_app(settings: Settings, histories: Path | None = None, readiness: Rea
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
     app.openapi = lambda: openapi.document(version("rankonce"), _vocabulary(models))  # type: ignore[method-assign]
+    app.router.routes[:0] = often
     for part in (router, metadata, admin):
         app.include_router(part)
     app.router.routes.extend(pages.routes)

@@ -17,10 +17,15 @@ from model.bundle import Task
 SIGNIFICANT_DIGITS = 6
 IMPRESSIONS_PER_PRICE = 1000.0  # eCPM is the expected revenue of a thousand impressions
 
-_MANTISSA = 10 ** (SIGNIFICANT_DIGITS - 1)
-_LOWEST_EXPONENT = -324  # the smallest float64 above zero is 4.9e-324
-_LARGEST_POWER = 300
-_POWERS = 10.0 ** np.arange(_LARGEST_POWER + 1)
+_LARGEST = 10**SIGNIFICANT_DIGITS
+_TINIEST = 5e-324  # the smallest float64 above zero
+_LOWEST_EXPONENT, _HIGHEST_EXPONENT = -324, 308
+# By decimal exponent: value · up · up_again / down has its digits before the point. Two factors, since 10^329 is no
+# float64; and a divisor, since 10^n is exact up to n = 22 and 10^−n never is: 123457 / 10^6 is the double nearest to
+# 0.123457.
+_SHIFTS = SIGNIFICANT_DIGITS - 1 - np.arange(_LOWEST_EXPONENT, _HIGHEST_EXPONENT + 1)
+_UP, _UP_AGAIN = 10.0 ** np.clip(_SHIFTS, 0, 300), 10.0 ** np.clip(_SHIFTS - 300, 0, None)
+_DOWN = 10.0 ** np.clip(-_SHIFTS, 0, None)
 
 
 class Ordered(NamedTuple):
@@ -53,40 +58,21 @@ def ecpm(predictions: NDArray[np.float64], bids: NDArray[np.float64]) -> NDArray
 
 def order(scores: NDArray[np.float64]) -> Ordered:
     """Best first by score [C] rounded to 6 significant digits, ties by input order. Scores are finite."""
-    exponent, mantissa = _decimal(np.abs(scores))
-    # One integer that grows with the rounded score; zero and the sign need no case of their own.
-    key = (exponent - _LOWEST_EXPONENT + 1) * (10 * _MANTISSA) + mantissa
-    key = np.where(mantissa == 0, 0, np.sign(scores).astype(np.int64) * key)
-    best_first = np.argsort(-key, kind="stable")
-    rounded = np.copysign(_scaled(mantissa.astype(np.float64), exponent - SIGNIFICANT_DIGITS + 1), scores)
-    return Ordered(best_first, rounded[best_first] + 0.0)  # + 0.0: no negative zero in an answer
+    rounded = _rounded(scores)
+    best_first = np.argsort(-rounded, kind="stable")
+    return Ordered(best_first, rounded[best_first])
 
 
-def _decimal(magnitude: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Exponent e and integer mantissa m, both [C], with magnitude ≈ m · 10^(e − 5) and 10^5 ≤ m < 10^6 (or m = 0)."""
-    zero = magnitude == 0.0
-    safe = np.where(zero, 1.0, magnitude)
-    exponent = np.floor(np.log10(safe)).astype(np.int64)
-    mantissa = np.rint(_scaled(safe, SIGNIFICANT_DIGITS - 1 - exponent))
-    # log10 may miss a power of ten by one bit, and rounding may reach the next one.
-    low = mantissa < _MANTISSA
-    if low.any():
-        exponent -= low
-        mantissa = np.where(low, np.rint(_scaled(safe, SIGNIFICANT_DIGITS - 1 - exponent)), mantissa)
-    high = mantissa >= 10 * _MANTISSA
-    exponent += high
-    mantissa[high] = _MANTISSA
-    mantissa[zero] = 0.0
-    return exponent, mantissa.astype(np.int64)
-
-
-def _scaled(values: NDArray[np.float64], power: NDArray[np.int64]) -> NDArray[np.float64]:
-    """values · 10^power. Negative powers divide: 10^n is exact up to n = 22 and 10^−n never is, so that 123457 / 10^6
-    is the double nearest to 0.123457."""
-    far = np.abs(power) > _LARGEST_POWER
-    near = np.where(far, 0, power)
-    result: NDArray[np.float64] = values * _POWERS[np.maximum(near, 0)] / _POWERS[np.maximum(-near, 0)]
-    if far.any():  # 10^power alone would leave float64 at either end of its range
-        half = power[far] // 2
-        result[far] = _scaled(_scaled(values[far], half), power[far] - half)
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """To 6 significant digits [C]. No negative zeros."""
+    magnitude = np.abs(values)
+    place = np.floor(np.log10(np.maximum(magnitude, _TINIEST))).astype(np.int64) - _LOWEST_EXPONENT
+    up, up_again, down = _UP.take(place), _UP_AGAIN.take(place), _DOWN.take(place)
+    digits = np.rint(magnitude * up * up_again / down)
+    ones = digits >= _LARGEST  # 999999.5 and above: one, a place further
+    if ones.any():
+        place += ones
+        digits[ones] = _LARGEST // 10
+        up, up_again, down = _UP.take(place), _UP_AGAIN.take(place), _DOWN.take(place)
+    result: NDArray[np.float64] = np.copysign(digits * down / up / up_again, values) + 0.0
     return result

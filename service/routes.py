@@ -18,6 +18,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from service.assembly import State
 from service.bodies import BodyDecoder, check_media_type, read_body
 from service.caller import DEADLINE_HEADER, give_up_at, while_connected
+from service.counted_route import CountedRoute
 from service.errors import InvalidRequest
 from service.schemas import EventsRequest, Health, PrefetchRequest, RankRequest
 from service.shadow import HEADER as SHADOW_HEADER
@@ -50,7 +51,6 @@ register_url_convertor("anything", _Anything())
 router = APIRouter()
 
 
-@router.post("/v1/rank")
 async def rank(request: Request) -> Response:
     state = _state(request)
     give_up = give_up_at(request.headers.get(DEADLINE_HEADER), asyncio.get_running_loop().time())
@@ -65,14 +65,12 @@ async def rank(request: Request) -> Response:
     )
 
 
-@router.post("/v1/prefetch")
 async def prefetch(request: Request) -> Response:
     state = _state(request)
     state["prefetching"].begin(await _body(request, state, _prefetch_decoder))
     return Response(status_code=202)
 
 
-@router.post("/v1/events")
 async def append_events(request: Request) -> Response:
     state = _state(request)
     key = request.headers.get("idempotency-key")
@@ -83,6 +81,13 @@ async def append_events(request: Request) -> Response:
     if not appended.replayed:
         state["metrics"].events_appended(appended.appended)
     return Response(_encode(appended), media_type=JSON)
+
+
+often = [  # before all others
+    CountedRoute("/v1/rank", rank, methods=["POST"]),
+    CountedRoute("/v1/prefetch", prefetch, methods=["POST"]),
+    CountedRoute("/v1/events", append_events, methods=["POST"]),
+]
 
 
 @router.get("/v1/members/{member_id:anything}/history")

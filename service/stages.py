@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal, get_args
 
 Stage = Literal["history", "assemble", "encode", "score", "order"]
@@ -21,15 +19,9 @@ class StageClock:
         self.seconds: dict[Stage, float] = {}
         self.spans: dict[Stage, tuple[float, float]] = {}
 
-    @contextmanager
-    def stage(self, name: Stage) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            end = time.perf_counter()
-            self.seconds[name] = end - start
-            self.spans[name] = start, end
+    def stage(self, name: Stage) -> _Running:
+        """Measures the block that it surrounds."""
+        return _Running(self, name)
 
     def at_least(self, name: Stage, seconds: float, taken_from: Stage) -> None:
         """Credit a stage with what it is known to have taken, out of one that it was seen as part of."""
@@ -42,3 +34,20 @@ class StageClock:
     def server_timing(self) -> str:
         """The `Server-Timing` header's value: stages in the order they ran, durations in milliseconds."""
         return ", ".join(f"{name};dur={seconds * 1e3:.3f}" for name, seconds in self.seconds.items())
+
+
+class _Running:
+    """A class, since contextmanager costs several times as much, five times a request."""
+
+    __slots__ = ("_clock", "_name", "_start")
+
+    def __init__(self, clock: StageClock, name: Stage) -> None:
+        self._clock, self._name = clock, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        end = time.perf_counter()
+        self._clock.seconds[self._name] = end - self._start
+        self._clock.spans[self._name] = self._start, end

@@ -18,7 +18,7 @@ from service import openapi
 from service.errors import STATUS
 from service.openinference import admin, metadata
 from service.problems import TITLES
-from service.routes import router
+from service.routes import often, router
 from service.schemas import EventsRequest, EventsResponse, PrefetchRequest, Problem, RankRequest, RankResponse
 from tests.live import Live
 
@@ -72,7 +72,7 @@ def test_every_route_is_documented_and_every_documented_path_exists() -> None:
     """The document is written by hand beside the routes, so they are compared."""
     routes = {
         (re.sub(r":\w+", "", route.path), method.lower())
-        for route in (*router.routes, *metadata.routes, *admin.routes)
+        for route in (*often, *router.routes, *metadata.routes, *admin.routes)
         for method in route.methods  # type: ignore[attr-defined]
     }
     documented = {(path, method) for path, item in openapi.document("0")["paths"].items() for method in item}
