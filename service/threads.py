@@ -171,6 +171,9 @@ class ThreadPool:
             self._begun[threading.get_ident()] = time.perf_counter()
             work(part)
 
+        if len(parts) == 1:
+            begin(parts[0])
+            return 0.0
         task = SharedWork(begin, parts)
         for _ in range(min(most, self.idle + 1, len(parts)) - 1):
             self._help.append(partial(copy_context().run, lambda: task.help(until=lambda: self.waiting > 0)))
