@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -22,6 +20,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from loadtests.bench_bundles import NAMESPACE
+from loadtests.child import Child, child
 from loadtests.serving import READY
 
 START_SECONDS = 120.0
@@ -105,39 +104,18 @@ def started(
     command: list[str], environment: Mapping[str, str], cores: frozenset[int], ready: Callable[[str], object]
 ) -> Iterator[Serving]:
     """A process on `cores` that says on stderr where it listens. Raises RuntimeError with its last words."""
-    process = subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
-    log: list[str] = []
-    reader = threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True)
-    reader.start()
-    try:
-        yield Serving(_url(process, log, ready), psutil.Process(process.pid))
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        reader.join()
-        if process.stderr:
-            process.stderr.close()
+    with child(command, STOP_SECONDS, environment, cores) as running:
+        yield Serving(_url(running, ready), psutil.Process(running.process.pid))
 
 
-def _url(process: subprocess.Popen[str], log: list[str], ready: Callable[[str], object]) -> str:
+def _url(running: Child, ready: Callable[[str], object]) -> str:
     give_up = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < give_up:
-        for line in list(log):
+    while running.process.poll() is None and time.monotonic() < give_up:
+        for line in list(running.log):
             if found := ready(line):
                 return str(found[1])  # type: ignore[index]
         time.sleep(0.01)
-    raise RuntimeError("the server did not start:\n" + "".join(log[-20:]))
+    raise RuntimeError(f"the server did not start:\n{running.last_words}")
 
 
 class Client:

@@ -9,10 +9,7 @@ import contextlib
 import json
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +18,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
+
+from loadtests.child import Child, child
 
 RULES = Path(__file__).parent.parent / "docker" / "prometheus" / "rules"
 LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
@@ -64,28 +63,14 @@ def prometheus(service_url: str) -> Iterator[Prometheus]:
     with tempfile.TemporaryDirectory(prefix="rankonce-prometheus-") as folder:
         config = Path(folder) / "prometheus.yml"
         config.write_text(_config(service_url))
-        process = subprocess.Popen(
-            [
-                program,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder}/data",
-                "--web.listen-address=127.0.0.1:0",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        log: list[str] = []
-        reader = threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True)
-        reader.start()
-        try:
-            with httpx.Client(timeout=10.0) as http:
-                yield Prometheus(_wait_until_ready(process, log, http), http)
-        finally:
-            _stop(process)
-            reader.join()
-            if process.stderr:
-                process.stderr.close()
+        command = [
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder}/data",
+            "--web.listen-address=127.0.0.1:0",
+        ]
+        with child(command, STOP_SECONDS) as started, httpx.Client(timeout=10.0) as http:
+            yield Prometheus(_wait_until_ready(started, http), http)
 
 
 def _config(service_url: str) -> str:
@@ -101,23 +86,13 @@ def _config(service_url: str) -> str:
     )
 
 
-def _wait_until_ready(process: subprocess.Popen[str], log: list[str], http: httpx.Client) -> str:
+def _wait_until_ready(started: Child, http: httpx.Client) -> str:
     give_up = time.monotonic() + START_SECONDS
-    while time.monotonic() < give_up and process.poll() is None:
-        if found := LISTENING.search("".join(list(log))):
+    while time.monotonic() < give_up and started.process.poll() is None:
+        if found := LISTENING.search("".join(list(started.log))):
             url = f"http://{found[1]}"
             with contextlib.suppress(httpx.TransportError):
                 if http.get(f"{url}/-/ready").status_code == 200:
                     return url
         time.sleep(0.05)
-    raise PrometheusFailed("it did not start\n" + "".join(log[-20:]))
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
+    raise PrometheusFailed(f"it did not start\n{started.last_words}")

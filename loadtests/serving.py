@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from loadtests.child import Child, child
 from loadtests.demo import Demo, train_and_export
 from loadtests.workload import Workload
 
@@ -79,44 +78,21 @@ def serving(models: Path, workload: Workload, **settings: str) -> Iterator[Servi
         histories = Path(folder) / "histories.jsonl"
         workload.write_histories(histories)
         words = ("serve", "--port", "0", "--model-repository", models, "--histories", histories)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service", *map(str, words)],
-            env={**os.environ, "RANKER_NAMESPACE": NAMESPACE, **settings},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        log: list[str] = []
-        reader = threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True)
-        reader.start()
-        try:
-            yield Service(_wait_until_ready(process, log), psutil.Process(process.pid), log)
-            if process.poll() is not None:
-                raise ServiceFailed(f"the service ended with status {process.returncode}\n{''.join(log[-20:])}")
-        finally:
-            _stop(process)
-            reader.join()
-            if process.stderr:
-                process.stderr.close()
+        command = [sys.executable, "-m", "service", *map(str, words)]
+        environment = {**os.environ, "RANKER_NAMESPACE": NAMESPACE, **settings}
+        with child(command, STOP_SECONDS, environment) as started:
+            yield Service(_wait_until_ready(started), psutil.Process(started.process.pid), started.log)
+            if (status := started.process.poll()) is not None:
+                raise ServiceFailed(f"the service ended with status {status}\n{started.last_words}")
 
 
-def _wait_until_ready(process: subprocess.Popen[str], log: list[str]) -> str:
+def _wait_until_ready(started: Child) -> str:
     give_up = time.monotonic() + START_SECONDS
     while time.monotonic() < give_up:
-        for line in list(log):
+        for line in list(started.log):
             if found := READY.search(line):
                 return found[1]
-        if process.poll() is not None:
-            raise ServiceFailed(f"the service ended before it was ready\n{''.join(log[-20:])}")
+        if started.process.poll() is not None:
+            raise ServiceFailed(f"the service ended before it was ready\n{started.last_words}")
         time.sleep(0.02)
-    raise ServiceFailed(f"the service was not ready after {START_SECONDS} s\n{''.join(log[-20:])}")
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
+    raise ServiceFailed(f"the service was not ready after {START_SECONDS} s\n{started.last_words}")
