@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,7 +45,9 @@ def served(demo: QuickDemo) -> Iterator[ServedDemo]:
         try:
             url, service = next(found.groups() for line in process.stdout if (found := ready.search(line)))
             yield ServedDemo(process, url, int(service))
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
         finally:
-            process.kill()
+            process.terminate()  # first, also after a failure: killed, it would leave its service running
+            try:
+                process.communicate(timeout=60)
+            finally:
+                process.kill()
