@@ -94,7 +94,7 @@ async def _open(settings: Settings, readiness: Readiness, histories: Path | None
     keys = None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file)
     url = settings.redis_url.get_secret_value() if settings.redis_url else _embedded(stack)
 
-    pool = InferencePool(settings.inference_threads, metrics.queued)
+    pool = InferencePool(settings.inference_threads, metrics.queued, settings.inference_niceness)
     watchdog = Watchdog(lambda: pool.longest, readiness, settings.inference_hang_seconds)
     stack.enter_context(watchdog.watching())
     stack.callback(pool.close)  # it waits for every thread, and is watched

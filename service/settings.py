@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     inference_threads: int = Field(
         default_factory=lambda: max(1, len(os.sched_getaffinity(0))), ge=1, description="threads that run the ranker"
     )
+    inference_niceness: int = Field(
+        5,
+        ge=0,
+        le=19,
+        description="added for those threads on Linux, so that the event loop comes first; 0: as they are",
+    )
     inference_hang_seconds: float = Field(
         30.0, gt=0, description="longest that one pass of the ranker may take; then the process is not ready, and exits"
     )

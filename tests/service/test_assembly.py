@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -42,6 +43,15 @@ async def test_the_service_opens_and_closes(embedded: Settings) -> None:
         assert ranking.response.history.source == "cold_start"
 
     assert (readiness.phase, redis_servers(), inference_threads()) == ("draining", before, threads)
+
+
+async def test_inference_threads_are_as_nice_as_the_settings_say(embedded: Settings) -> None:
+    """Five more than the event loop's by default."""
+    before, ours = inference_threads(), os.getpriority(os.PRIO_PROCESS, 0)
+    async with open_service(embedded, Readiness()):
+        nice = [os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in inference_threads() - before]
+
+    assert nice == [ours + 5] * 2
 
 
 async def test_histories_are_there_before_it_is_ready(embedded: Settings, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -63,6 +64,19 @@ def assert_same(logits: np.ndarray, expected: np.ndarray) -> None:
     """|Δ| ≤ 1e-5 · max(1, |logit|), the house's meaning of parity."""
     assert logits.shape == expected.shape
     assert np.all(np.abs(logits - expected) <= 1e-5 * np.maximum(1.0, np.abs(expected)))
+
+
+def test_inference_threads_are_nicer_than_whoever_started_them() -> None:
+    """So that the event loop has a core as soon as it has something to do; its own niceness stays as it is."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    found: list[int] = []
+    pool = InferencePool(threads=2, niceness=3)
+
+    pool.run_on_each(lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
+
+    pool.close()
+    assert found == [before + 3] * 2
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 SHAPES = [(0, 1), (0, 17), (1, 1), (1, 5), (7, 16), (13, 33), (24, 50)]
