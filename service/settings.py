@@ -42,10 +42,7 @@ class Settings(BaseSettings):
         default_factory=lambda: max(1, len(os.sched_getaffinity(0))), ge=1, description="threads that run the ranker"
     )
     inference_niceness: int = Field(
-        5,
-        ge=0,
-        le=19,
-        description="added for those threads on Linux, so that the event loop comes first; 0: as they are",
+        5, ge=0, le=19, description="added to the niceness of those threads (Linux), so that the event loop comes first"
     )
     inference_hang_seconds: float = Field(
         30.0, gt=0, description="longest that one pass of the ranker may take; then the process is not ready, and exits"

@@ -33,6 +33,7 @@ def test_variables_carry_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
         ("default_mode", "fast"),
         ("on_history_failure", "ignore"),
         ("inference_threads", 0),
+        ("inference_niceness", 20),
         ("store_timeout_ms", 0),
         ("max_body_bytes", 10),
         ("log_format", "xml"),
