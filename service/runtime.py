@@ -7,12 +7,10 @@ of encoded histories. This module does not know requests, members, Redis or what
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import io
 import logging
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -47,8 +45,8 @@ class InferencePool(ThreadPool):
     """Threads that run the ranker, each in inference mode and without torch's own parallelism: OpenMP's teams wait for
     each other in every operation (DECISIONS.md). All that is set here is a thread's own, and so is set in each.
 
-    niceness: added to each one's on Linux (elsewhere it is the whole process's), since they keep every core busy, and
-    the time that the event loop then waits for one is time of every request's.
+    niceness: added to each one's, which on Linux is not the process's, since they keep every core busy, and the time
+    that the event loop then waits for one is time of every request's.
     """
 
     def __init__(self, threads: int, waited: Callable[[float], None] = lambda _: None, niceness: int = 0) -> None:
@@ -56,9 +54,7 @@ class InferencePool(ThreadPool):
 
         def prepare() -> None:
             torch.set_num_threads(1)
-            if sys.platform == "linux":
-                with contextlib.suppress(PermissionError):  # a sandbox may forbid it
-                    os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
+            os.nice(niceness)
             mode = torch.inference_mode()
             mode.__enter__()
             modes.append(mode)  # left by the thread's end alone
